@@ -1,0 +1,35 @@
+/** Datasets: streams of batches, the same for every source. */
+import type { Tensor } from '../tensor/index.ts'
+
+/** One batch: model inputs and, when the data have them, one label per sample. */
+export interface Batch {
+  /** Input tensors by position; the first axis is the batch. Raw values before preprocessing are documented per source. */
+  readonly inputs: readonly Tensor[]
+  /** Class indices, one per sample. */
+  readonly labels?: Int32Array | undefined
+  /** Number of samples. */
+  readonly size: number
+}
+
+/** Options of a pass over the data. */
+export interface BatchOptions {
+  /** Samples per batch; default 64. The last batch may be smaller. */
+  readonly batch?: number | undefined
+  /** At most this many samples, the first ones after shuffling. */
+  readonly limit?: number | undefined
+  /** Shuffles with this seed; absent: the data's own order. */
+  readonly shuffle?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** A source of samples that can be passed over any number of times. */
+export interface Dataset {
+  /** What it is, for records: e.g. `cifar10:test`. */
+  readonly name: string
+  /** Samples in all. */
+  readonly size: number
+  /** Shape of one sample of each input, without the batch axis; `undefined` when samples differ. */
+  readonly sampleShapes: readonly (readonly number[])[]
+  readonly hasLabels: boolean
+  batches(options?: BatchOptions): AsyncIterable<Batch>
+}

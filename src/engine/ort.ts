@@ -1,0 +1,60 @@
+/**
+ * The part of the onnxruntime JavaScript API that this package uses, as structural types: `onnxruntime-node` and
+ * `onnxruntime-web` both satisfy them without an adapter, and neither is imported here.
+ */
+
+/** Element types by ONNX Runtime's names. */
+export type OrtElementType =
+  | 'float32'
+  | 'float64'
+  | 'float16'
+  | 'int64'
+  | 'uint64'
+  | 'int32'
+  | 'uint32'
+  | 'int16'
+  | 'uint16'
+  | 'int8'
+  | 'uint8'
+  | 'bool'
+  | 'int4'
+  | 'uint4'
+  | 'string'
+
+/** A tensor of the runtime. */
+export interface OrtTensor {
+  readonly type: string
+  readonly dims: readonly number[]
+  getData(releaseData?: boolean): Promise<unknown>
+  dispose(): void
+}
+
+/** Session options used here; more may be given to `createEvaluator` and are passed on. */
+export interface OrtSessionOptions {
+  executionProviders?: readonly unknown[]
+  graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'all'
+  intraOpNumThreads?: number
+  interOpNumThreads?: number
+  enableMemPattern?: boolean
+  enableCpuMemArena?: boolean
+  logSeverityLevel?: 0 | 1 | 2 | 3 | 4
+}
+
+/** A session of the runtime. */
+export interface OrtSession {
+  readonly inputNames: readonly string[]
+  readonly outputNames: readonly string[]
+  run(
+    feeds: Readonly<Record<string, OrtTensor>>,
+    fetches: readonly string[],
+  ): Promise<Readonly<Record<string, OrtTensor>>>
+  release(): Promise<void>
+}
+
+/** The runtime that is injected: `import * as ort from 'onnxruntime-node'` is one. */
+export interface OrtRuntime {
+  readonly Tensor: new (type: never, data: never, dims: readonly number[]) => OrtTensor
+  readonly InferenceSession: {
+    create(model: Uint8Array, options?: never): Promise<OrtSession>
+  }
+}
