@@ -1,0 +1,86 @@
+// Compiles src/ into dist/: three projects (core, web, node), each with only the globals of its platform, one output.
+// Does nothing when no source changed since the last build.
+import { createHash } from 'node:crypto'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import ts from 'typescript'
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
+const DIST = join(ROOT, 'dist')
+const STAMP = join(ROOT, '.cache', 'build.txt')
+const PROJECTS = ['tsconfig.core.json', 'tsconfig.web.json', 'tsconfig.node.json']
+
+function filesUnder(folder) {
+  if (!existsSync(folder)) return []
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort()
+}
+
+/** A hash over everything that the build reads. */
+function fingerprint() {
+  const hash = createHash('sha256').update(ts.version)
+  const inputs = [
+    ...filesUnder(join(ROOT, 'src')).filter((path) => !path.endsWith('.test.ts')),
+    ...['tsconfig.base.json', 'package.json', ...PROJECTS].map((name) => join(ROOT, name)),
+    fileURLToPath(import.meta.url),
+  ]
+  for (const path of inputs) hash.update(path).update('\0').update(readFileSync(path)).update('\0')
+  return hash.digest('hex')
+}
+
+/** Parses a project file; the result has `fileNames`, `options` and `errors`. */
+export function readProject(name) {
+  const host = { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => {} }
+  return ts.getParsedCommandLineOfConfigFile(join(ROOT, name), {}, host)
+}
+
+/** What is wrong in a project, one `file(line,column): message` per problem. */
+export function describeDiagnostics(diagnostics) {
+  const host = { getCanonicalFileName: (name) => name, getCurrentDirectory: () => ROOT, getNewLine: () => '\n' }
+  return diagnostics.map((diagnostic) => ts.formatDiagnostic(diagnostic, host).trimEnd())
+}
+
+function compile(name, outputs) {
+  const { fileNames, options, errors } = readProject(name)
+  // Every project sees the core's sources through imports; it emits only the files that are its own.
+  const own = new Set(fileNames.map((path) => resolve(path)))
+  const program = ts.createProgram(fileNames, { ...options, noEmit: false })
+  const write = (path, text, _mark, _onError, sources) => {
+    if (sources?.every((source) => own.has(resolve(source.fileName)))) outputs.set(resolve(path), text)
+  }
+  const { diagnostics } = program.emit(undefined, write)
+  return describeDiagnostics([...errors, ...ts.getPreEmitDiagnostics(program), ...diagnostics])
+}
+
+/**
+ * Builds dist/ unless it is up to date. Nothing is written when a project has errors.
+ *
+ * @returns a line per problem; empty when dist/ is good.
+ */
+export function build({ force = false } = {}) {
+  const wanted = fingerprint()
+  if (!force && existsSync(STAMP) && readFileSync(STAMP, 'utf8') === wanted && existsSync(DIST)) return []
+  const outputs = new Map()
+  const problems = PROJECTS.flatMap((name) => compile(name, outputs))
+  if (problems.length > 0) return [...new Set(problems)]
+  for (const path of filesUnder(DIST)) if (!outputs.has(path)) rmSync(path)
+  for (const [path, text] of outputs) {
+    if (existsSync(path) && readFileSync(path, 'utf8') === text) continue
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, text)
+  }
+  const command = join(DIST, 'cli', 'main.js')
+  if (existsSync(command)) chmodSync(command, 0o755)
+  mkdirSync(dirname(STAMP), { recursive: true })
+  writeFileSync(STAMP, wanted)
+  return []
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const problems = build({ force: process.argv.includes('--force') })
+  for (const problem of problems) console.error(problem)
+  process.exitCode = problems.length > 0 ? 1 : 0
+}
