@@ -1,0 +1,17 @@
+export { type AmctMode, amctMode, amctRefusal } from './amct.ts'
+export { type Applied, type ApplyContext, applyLowRank, type StepOutcome } from './apply.ts'
+export { FORM_NAMES, type FormName, type FormVariant, type Ranks, type Stage, variantsOf } from './forms.ts'
+export {
+  type DecomposeInfo,
+  type DecomposeInfoEntry,
+  decomposeInfo,
+  formatDecomposeInfo,
+  parseDecomposeInfo,
+} from './info.ts'
+export type { GroupMoments, SiteMoments } from './moments.ts'
+export { type LowRankOptions, type PlanContext, planLowRank } from './plan.ts'
+export { type Budget, parseBudget, parseRankPolicy, type RankPolicy } from './policy.ts'
+export { recordLowRank } from './record.ts'
+export { canShiftBias } from './replace.ts'
+export { loadWeights, planFromInfo } from './replay.ts'
+export type { LowRankPlan, LowRankStep } from './step.ts'

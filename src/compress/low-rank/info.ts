@@ -1,0 +1,161 @@
+/**
+ * `decompose_info.json`: the structure of a decomposed network, to be rebuilt on a fresh one.
+ *
+ * For 2-D spatial layers the entries are AMCT's, field for field, with its mode names. Other forms have modes of their
+ * own and what AMCT's fields cannot say (`op`, `variant`, `ranks`); AMCT entries come first in the list.
+ */
+import { fail, type Json } from '../../core/index.ts'
+import type { Site } from '../sites.ts'
+import { type AmctMode, modeOfVariant, variantOfMode } from './amct.ts'
+import type { StepOutcome } from './apply.ts'
+import type { FormName } from './forms.ts'
+
+/** One decomposed layer. */
+export type DecomposeInfoEntry = {
+  readonly ori_layer_info: {
+    readonly name: string
+    readonly in_channels: number
+    readonly out_channels: number
+    readonly kernel_size: readonly number[]
+    readonly stride: readonly number[]
+    readonly dilation: readonly number[]
+    readonly groups: number
+    /** Operator; ours, absent on AMCT's entries. */
+    readonly op?: string
+  }
+  /** AMCT's FCFK, FCSK, SCFK or SCSK for 2-D spatial layers, else `TUCKER2`, `CHANNEL`, `SVD` or `SPATIAL`. */
+  readonly mode: string
+  readonly decom_nodes: Readonly<
+    Record<string, { readonly weight_shape: readonly number[]; readonly weight_name?: string }>
+  >
+  /** Ours: how to rebuild forms that AMCT does not have. */
+  readonly variant?: string
+  readonly ranks?: Readonly<Record<string, number>>
+}
+
+/** The content of `decompose_info.json`. */
+export type DecomposeInfo = readonly DecomposeInfoEntry[]
+
+const MODES: Readonly<Record<FormName, string>> = {
+  tucker: 'TUCKER2',
+  channel: 'CHANNEL',
+  svd: 'SVD',
+  spatial: 'SPATIAL',
+}
+const AMCT_MODES: ReadonlySet<string> = new Set(['FCFK', 'FCSK', 'SCFK', 'SCSK'])
+
+/** Whether a layer's entry is one that AMCT reads. */
+function isAmctEntry(site: Site, form: FormName): boolean {
+  return form === 'spatial' && site.kind === 'convolution' && site.kernel.length === 2
+}
+
+/** Describes what was applied. */
+export function decomposeInfo(sites: ReadonlyMap<string, Site>, outcomes: readonly StepOutcome[]): DecomposeInfo {
+  const entries = outcomes.map(({ step, weights }): DecomposeInfoEntry => {
+    const site = sites.get(step.site)!
+    const layer = {
+      name: site.name,
+      in_channels: site.inputs,
+      out_channels: site.outputs,
+      kernel_size: site.kernel,
+      stride: site.strides,
+      dilation: site.dilations,
+      groups: site.group,
+    }
+    if (isAmctEntry(site, step.form))
+      return {
+        ori_layer_info: layer,
+        mode: modeOfVariant(site, step.variant),
+        decom_nodes: Object.fromEntries(weights.map(({ role, shape }) => [role, { weight_shape: shape }])),
+      }
+    return {
+      ori_layer_info: { ...layer, op: site.op },
+      mode: MODES[step.form],
+      decom_nodes: Object.fromEntries(
+        weights.map(({ role, shape, name }) => [role, { weight_shape: shape, weight_name: name }]),
+      ),
+      variant: step.variant,
+      ranks: step.ranks,
+    }
+  })
+  return [...entries].sort((a, b) => Number(AMCT_MODES.has(b.mode)) - Number(AMCT_MODES.has(a.mode)))
+}
+
+/** The text of `decompose_info.json`, indented by tabs as AMCT does. */
+export function formatDecomposeInfo(info: DecomposeInfo): string {
+  return `${JSON.stringify(info, undefined, '\t')}\n`
+}
+
+/** Form, variant and ranks that an entry stands for. */
+export function stepOfEntry(entry: DecomposeInfoEntry): {
+  form: FormName
+  variant: string
+  ranks: Readonly<Record<string, number>>
+} {
+  if (AMCT_MODES.has(entry.mode)) {
+    const mode = entry.mode as AmctMode
+    return { form: 'spatial', variant: variantOfMode(mode), ranks: { rank: entry.decom_nodes.first!.weight_shape[0]! } }
+  }
+  const form = (Object.keys(MODES) as FormName[]).find((name) => MODES[name] === entry.mode)
+  if (!form || entry.variant === undefined || !entry.ranks)
+    fail(
+      'INVALID_FILE',
+      `Layer '${entry.ori_layer_info.name}': mode must be FCFK, FCSK, SCFK, SCSK, TUCKER2, CHANNEL, SVD or SPATIAL ` +
+        `(the last four with 'variant' and 'ranks'); got '${entry.mode}'.`,
+    )
+  return { form, variant: entry.variant, ranks: entry.ranks }
+}
+
+/**
+ * Reads `decompose_info.json`, AMCT's or ours.
+ *
+ * @throws WhittleError `INVALID_FILE` naming the entry and the field.
+ */
+export function parseDecomposeInfo(text: string): DecomposeInfo {
+  let parsed: Json
+  try {
+    parsed = JSON.parse(text) as Json
+  } catch (cause) {
+    return fail('INVALID_FILE', `decompose_info.json is not valid JSON: ${(cause as Error).message}.`, { cause })
+  }
+  if (!Array.isArray(parsed)) return fail('INVALID_FILE', 'decompose_info.json must be a list of layers.')
+  return parsed.map(checkEntry)
+}
+
+function checkEntry(entry: Json, index: number): DecomposeInfoEntry {
+  const where = `decompose_info.json, entry ${index + 1}`
+  const object = asObject(entry, where)
+  const layer = asObject(object.ori_layer_info, `${where}, ori_layer_info`)
+  if (typeof layer.name !== 'string') fail('INVALID_FILE', `${where}: 'name' must be a string.`)
+  for (const field of ['in_channels', 'out_channels', 'groups'])
+    checkCount(layer[field], `${where} ('${layer.name}'), ${field}`)
+  for (const field of ['kernel_size', 'stride', 'dilation'])
+    checkCounts(layer[field], `${where} ('${layer.name}'), ${field}`)
+  if (typeof object.mode !== 'string') fail('INVALID_FILE', `${where} ('${layer.name}'): 'mode' must be a string.`)
+  const nodes = asObject(object.decom_nodes, `${where}, decom_nodes`)
+  for (const role of ['first', 'last'])
+    if (!(role in nodes)) fail('INVALID_FILE', `${where} ('${layer.name}'): decom_nodes must have '${role}'.`)
+  for (const [role, node] of Object.entries(nodes))
+    checkCounts(asObject(node, `${where}, ${role}`).weight_shape, `${where} ('${layer.name}'), ${role}.weight_shape`, 1)
+  if (object.ranks !== undefined)
+    for (const [role, rank] of Object.entries(asObject(object.ranks, `${where}, ranks`)))
+      checkCount(rank, `${where} ('${layer.name}'), ranks.${role}`)
+  return entry as DecomposeInfoEntry
+}
+
+function asObject(value: Json | undefined, where: string): { readonly [key: string]: Json } {
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    return fail('INVALID_FILE', `${where}: must be an object.`)
+  return value as { readonly [key: string]: Json }
+}
+
+function checkCount(value: Json | undefined, where: string): void {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 1)
+    fail('INVALID_FILE', `${where}: must be a whole number of at least 1; got ${JSON.stringify(value)}.`)
+}
+
+function checkCounts(value: Json | undefined, where: string, least = 0): void {
+  if (!Array.isArray(value) || value.length < least)
+    fail('INVALID_FILE', `${where}: must be a list of whole numbers; got ${JSON.stringify(value)}.`)
+  for (const item of value as readonly Json[]) checkCount(item, where)
+}

@@ -1,0 +1,161 @@
+/**
+ * Weights in one layout for all operators: per group `[out, in, taps]`, taps being the flattened kernel, and back from
+ * the factors of a stage to the layout its operator wants.
+ */
+import { fail } from '../../core/index.ts'
+import { type DType, fromNumbers, type Tensor, toFloat32, toFloat64 } from '../../tensor/index.ts'
+import type { Site } from '../sites.ts'
+import type { Stage } from './forms.ts'
+
+/** Real numbers of either precision. */
+export type Reals = Float32Array | Float64Array
+
+/** One group's weight: `data` is `[outputs, inputs, taps]`, row-major. */
+export interface GroupKernel {
+  readonly data: Reals
+  readonly outputs: number
+  readonly inputs: number
+  readonly taps: number
+}
+
+/** Copies `[a, b, c]` to `[b, a, c]`. */
+export function swapLeading<T extends Reals>(data: T, a: number, b: number, c: number): T {
+  const out = new (data.constructor as new (length: number) => T)(data.length)
+  for (let i = 0; i < a; i++)
+    for (let j = 0; j < b; j++) {
+      const from = (i * b + j) * c
+      const to = (j * a + i) * c
+      if (c === 1) out[to] = data[from]!
+      else out.set(data.subarray(from, from + c), to)
+    }
+  return out
+}
+
+/**
+ * The weight of a site, group by group; views on the model's data where the layout allows it.
+ *
+ * @throws WhittleError `NOT_FINITE` when the weight holds NaN or infinity.
+ */
+export function groupKernels(site: Site): GroupKernel[] {
+  const all: Reals = site.weight.dtype === 'float64' ? toFloat64(site.weight) : toFloat32(site.weight)
+  assertFinite(all, site)
+  const inputs = site.inputs / site.group
+  const outputs = site.outputs / site.group
+  const size = all.length / site.group
+  const taps = size / (inputs * outputs)
+  return Array.from({ length: site.group }, (_, group) => {
+    const part = all.subarray(group * size, (group + 1) * size) as Reals
+    const data = site.weightIsOutputFirst ? part : swapLeading(part, inputs, outputs, taps)
+    return { data, outputs, inputs, taps }
+  })
+}
+
+function assertFinite(values: Reals, site: Site): void {
+  // A sum is finite unless something in it is not, or it overflowed; only then look closer.
+  let sum = 0
+  for (let i = 0; i < values.length; i++) sum += Math.abs(values[i]!)
+  if (Number.isFinite(sum)) return
+  const at = values.findIndex((value: number) => !Number.isFinite(value))
+  if (at >= 0)
+    fail(
+      'NOT_FINITE',
+      `${site.op} '${site.name}': weights must be finite; '${site.weightName}' has ${values[at]} at element ${at}. ` +
+        'Repair the weight, or leave the layer out with --skip.',
+    )
+}
+
+/** The operator that runs a stage of a site. */
+export function stageOperator(site: Site, stage: Stage): string {
+  if (site.kind === 'convolution') return 'Conv'
+  if (site.kind === 'transposed-convolution') return stage.carries.some((own) => own) ? 'ConvTranspose' : 'Conv'
+  return site.op
+}
+
+/** Shape of a stage's weight in the layout its operator wants. */
+export function stageShape(site: Site, stage: Stage): number[] {
+  const { group } = site
+  if (site.kind === 'linear')
+    return site.weightIsOutputFirst ? [stage.outputs, stage.inputs] : [stage.inputs, stage.outputs]
+  const kernel = site.kernel.map((extent, axis) => (stage.carries[axis] ? extent : 1))
+  return stageOperator(site, stage) === 'ConvTranspose'
+    ? [stage.inputs * group, stage.outputs, ...kernel]
+    : [stage.outputs * group, stage.inputs, ...kernel]
+}
+
+/**
+ * A stage's weight as a tensor, from one `[out, in, taps]` array per group.
+ *
+ * @param dtype the type of the original weight; 16-bit floats are rounded and clamped to finite values.
+ */
+export function stageTensor(site: Site, stage: Stage, groups: readonly Reals[], dtype: DType): Tensor {
+  const shape = stageShape(site, stage)
+  const inputFirst = site.kind === 'linear' ? !site.weightIsOutputFirst : stageOperator(site, stage) === 'ConvTranspose'
+  const size = stage.inputs * stage.outputs
+  const parts = groups.map((data) =>
+    inputFirst ? swapLeading(data, stage.outputs, stage.inputs, data.length / size) : data,
+  )
+  if (parts.length === 1) return fromNumbers(parts[0]!, shape, dtype)
+  const joined =
+    dtype === 'float64' ? new Float64Array(size * sumTaps(parts, size)) : new Float32Array(size * sumTaps(parts, size))
+  let at = 0
+  for (const part of parts) {
+    joined.set(part, at)
+    at += part.length
+  }
+  return fromNumbers(joined, shape, dtype)
+}
+
+function sumTaps(parts: readonly Reals[], size: number): number {
+  return parts.reduce((sum, part) => sum + part.length, 0) / size
+}
+
+/**
+ * Splits flattened taps into the ones a stage carries and the rest: tap `t` is `(carried[t], rest[t])`, both row-major
+ * over their own axes.
+ */
+export function splitTaps(
+  kernel: readonly number[],
+  carries: readonly boolean[],
+): { carried: Int32Array; rest: Int32Array; carriedCount: number; restCount: number } {
+  const taps = kernel.reduce((product, extent) => product * extent, 1)
+  const carried = new Int32Array(taps)
+  const rest = new Int32Array(taps)
+  const index = kernel.map(() => 0)
+  for (let tap = 0; tap < taps; tap++) {
+    let own = 0
+    let other = 0
+    kernel.forEach((extent, axis) => {
+      if (carries[axis]) own = own * extent + index[axis]!
+      else other = other * extent + index[axis]!
+    })
+    carried[tap] = own
+    rest[tap] = other
+    for (let axis = kernel.length - 1; axis >= 0 && ++index[axis]! === kernel[axis]; axis--) index[axis] = 0
+  }
+  const carriedCount = kernel.reduce((product, extent, axis) => (carries[axis] ? product * extent : product), 1)
+  return { carried, rest, carriedCount, restCount: taps / carriedCount }
+}
+
+/**
+ * The matrix that a spatial split factors: rows (in, carried taps), columns (out, other taps).
+ *
+ * @returns `data` `[inputs · carriedCount, outputs · restCount]`.
+ */
+export function splitMatrix(
+  kernel: GroupKernel,
+  split: ReturnType<typeof splitTaps>,
+): { rows: number; cols: number; data: Reals } {
+  const { outputs, inputs, taps, data } = kernel
+  const { carried, rest, carriedCount, restCount } = split
+  const rows = inputs * carriedCount
+  const cols = outputs * restCount
+  const out = data instanceof Float64Array ? new Float64Array(rows * cols) : new Float32Array(rows * cols)
+  // [o, i, (a, b)] → [(i, a), (o, b)]; blocked over outputs so that writes stay near each other.
+  for (let o = 0; o < outputs; o++)
+    for (let i = 0; i < inputs; i++) {
+      const from = (o * inputs + i) * taps
+      for (let t = 0; t < taps; t++)
+        out[(i * carriedCount + carried[t]!) * cols + o * restCount + rest[t]!] = data[from + t]!
+    }
+  return { rows, cols, data: out }
+}

@@ -1,0 +1,121 @@
+/**
+ * Second moments of a layer's input and what they say about its output.
+ *
+ * With C the covariance of the layer's input patches (order: channel, then kernel position), a change ΔW of the weight
+ * changes the output by tr(ΔW C ΔWᵀ) on average: the error that data-aware decomposition minimises.
+ */
+import type { Matrix64, MatrixEngine } from '../../decompose/index.ts'
+import type { Site } from '../sites.ts'
+import { type GroupKernel, type Reals, splitTaps } from './kernel.ts'
+
+/** Covariance and mean of one group's input patches. */
+export interface GroupMoments {
+  /** `[d, d]`, d = inputs · taps; centred when the layer's bias can take up the mean, raw otherwise. */
+  readonly covariance: Float64Array
+  /** `[d]`. */
+  readonly mean: Float64Array
+}
+
+/** Moments of a site's input, one per group. */
+export interface SiteMoments {
+  readonly groups: readonly GroupMoments[]
+  /** Patches seen. */
+  readonly count: number
+}
+
+/** Numbers as float64, not copied when they already are. */
+export function asFloat64(data: Reals): Float64Array {
+  return data instanceof Float64Array ? data : Float64Array.from(data)
+}
+
+/** `W C Wᵀ` `[out, out]`: the covariance of the layer's output. */
+export async function outputGram(engine: MatrixEngine, kernel: GroupKernel, moments: GroupMoments): Promise<Matrix64> {
+  const d = kernel.inputs * kernel.taps
+  const weight = { rows: kernel.outputs, cols: d, data: asFloat64(kernel.data) }
+  const product = await engine.multiply(weight, { rows: d, cols: d, data: moments.covariance })
+  return symmetrize(await engine.multiply(product, weight, { transposeB: true }))
+}
+
+/**
+ * `Lᵀ M Mᵀ L`, with M the split matrix [(in, carried taps), (out, other taps)] and L Lᵀ the covariance of its rows
+ * summed over the other taps: the Gram matrix whose spectrum approximates the output's error when M is truncated.
+ */
+export async function rowGram(
+  engine: MatrixEngine,
+  kernel: GroupKernel,
+  site: Site,
+  carries: readonly boolean[],
+  moments: GroupMoments,
+): Promise<Matrix64> {
+  const { whitened } = await whiten(engine, kernel, site, carries, moments)
+  return engine.gram(whitened)
+}
+
+/** `Lᵀ M` with M as in {@link rowGram}, and L, lower triangular. */
+export async function whiten(
+  engine: MatrixEngine,
+  kernel: GroupKernel,
+  site: Site,
+  carries: readonly boolean[],
+  moments: GroupMoments,
+): Promise<{ whitened: Matrix64; matrix: Matrix64; factor: Matrix64 }> {
+  const split = splitTaps(site.kernel, carries)
+  const { carried, rest, carriedCount, restCount } = split
+  const { inputs, outputs, taps } = kernel
+  const n = inputs * carriedCount
+  const cols = outputs * restCount
+  const data = new Float64Array(n * cols)
+  for (let o = 0; o < outputs; o++)
+    for (let i = 0; i < inputs; i++)
+      for (let t = 0; t < taps; t++)
+        data[(i * carriedCount + carried[t]!) * cols + o * restCount + rest[t]!] =
+          kernel.data[(o * inputs + i) * taps + t]!
+  const matrix = { rows: n, cols, data }
+  const factor = choleskyOfRows(inputs, taps, split, moments.covariance)
+  return { whitened: await engine.multiply(factor, matrix, { transposeA: true }), matrix, factor }
+}
+
+/** Cholesky factor of the rows' covariance, with a ridge of 1e-9 of its mean diagonal against rank deficiency. */
+function choleskyOfRows(
+  inputs: number,
+  taps: number,
+  split: ReturnType<typeof splitTaps>,
+  covariance: Float64Array,
+): Matrix64 {
+  const { carried, rest, carriedCount } = split
+  const n = inputs * carriedCount
+  const d = inputs * taps
+  const sum = new Float64Array(n * n)
+  for (let i = 0; i < inputs; i++)
+    for (let t = 0; t < taps; t++) {
+      const row = (i * carriedCount + carried[t]!) * n
+      const from = (i * taps + t) * d
+      for (let j = 0; j < inputs; j++)
+        for (let u = 0; u < taps; u++)
+          if (rest[u] === rest[t]) sum[row + j * carriedCount + carried[u]!]! += covariance[from + j * taps + u]!
+    }
+  let trace = 0
+  for (let i = 0; i < n; i++) trace += sum[i * n + i]!
+  const ridge = (1e-9 * trace) / n || 1e-300
+  const out = new Float64Array(n * n)
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j <= i; j++) {
+      let value = sum[i * n + j]! + (i === j ? ridge : 0)
+      for (let k = 0; k < j; k++) value -= out[i * n + k]! * out[j * n + k]!
+      if (i === j) out[i * n + i] = Math.sqrt(Math.max(value, ridge))
+      else out[i * n + j] = value / out[j * n + j]!
+    }
+  return { rows: n, cols: n, data: out }
+}
+
+/** Averages a nearly symmetric matrix with its transpose, in place. */
+export function symmetrize(matrix: Matrix64): Matrix64 {
+  const { rows: n, data } = matrix
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < i; j++) {
+      const mean = (data[i * n + j]! + data[j * n + i]!) / 2
+      data[i * n + j] = mean
+      data[j * n + i] = mean
+    }
+  return matrix
+}

@@ -1,0 +1,370 @@
+/** Planning: which layers are decomposed, how, and at which ranks; every layer left alone gets its reason. */
+import { checkAborted, fail, type TaskOptions } from '../../core/index.ts'
+import type { MatrixEngine } from '../../decompose/index.ts'
+import { GraphIndex, type Model, modelHash } from '../../graph/index.ts'
+import type { Skip } from '../method.ts'
+import { findSites, matchesAny, type ObservedShapes, type Site } from '../sites.ts'
+import { allocate } from './allocate.ts'
+import { type AmctMode, amctMode, amctRefusal, variantOfMode } from './amct.ts'
+import {
+  type Candidate,
+  type CandidateSettings,
+  candidateOf,
+  costOf,
+  isCheaper,
+  rankGrid,
+  ranksByPolicy,
+  type Unit,
+  unitBefore,
+  unitVariants,
+} from './candidates.ts'
+import { chainCost, FORM_NAMES, type FormName, type FormVariant, siteCost } from './forms.ts'
+import type { SiteMoments } from './moments.ts'
+import type { Budget, RankPolicy } from './policy.ts'
+import { SiteSpectra } from './spectra.ts'
+import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './step.ts'
+
+/** Options of {@link planLowRank}. */
+export interface LowRankOptions {
+  /** Which form; default `'auto'`: whatever fits the layer best. */
+  readonly method?: 'auto' | FormName | undefined
+  /** How ranks are chosen, when no budget is given; default `{ kind: 'energy', energy: 0.9 }`. */
+  readonly rank?: RankPolicy | undefined
+  /** A cost target for the whole network; overrides `rank`. */
+  readonly budget?: Budget | undefined
+  /** Chosen ranks are multiples of this; default 16, the block ONNX Runtime's kernels like. Fixed ranks stay as given. */
+  readonly align?: number | undefined
+  /** Orientation of spatial SVD; default: AMCT's rule, or whichever is better under a budget. */
+  readonly mode?: AmctMode | undefined
+  /** Decompose only layers whose names match one of these patterns (`*`, `?`). */
+  readonly only?: readonly string[] | undefined
+  /** Leave layers alone whose names match one of these patterns. */
+  readonly skip?: readonly string[] | undefined
+  /** Default 0. */
+  readonly seed?: number | undefined
+}
+
+/** What planning needs besides the model. */
+export interface PlanContext extends TaskOptions {
+  readonly matrices: MatrixEngine
+  /** Observed shapes, for MACs. */
+  readonly shapes?: ObservedShapes | undefined
+  /** Moments of each site's input, when factors are to be fitted to data. */
+  readonly moments?: ReadonlyMap<string, SiteMoments> | undefined
+}
+
+/**
+ * Plans the decomposition of a model; changes nothing.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` for patterns that match nothing and budgets that cannot be reached,
+ *   `NOT_FINITE` for weights with NaN.
+ */
+export async function planLowRank(model: Model, options: LowRankOptions, context: PlanContext): Promise<LowRankPlan> {
+  const { sites, skips: unusable } = findSites(model, context.shapes)
+  const skips: Skip[] = [...unusable]
+  const warnings: string[] = []
+  const settings: CandidateSettings = {
+    align: checkAlign(options.align ?? 16),
+    variant: options.mode === undefined ? undefined : variantOfMode(options.mode),
+  }
+  const units = makeUnits(model, selectSites(sites, options, skips), context, skips)
+  const steps = options.budget
+    ? await planBudget(sites, units, options, options.budget, settings, context, skips)
+    : await planByPolicy(units, options, settings, context, skips)
+  if (steps.length === 0) warnings.push('No layer was decomposed.')
+  const order = new Map(model.graph.nodes.map((node, index) => [node.name, index]))
+  const byPosition =
+    <T>(name: (item: T) => string) =>
+    (a: T, b: T) =>
+      (order.get(name(a)) ?? 0) - (order.get(name(b)) ?? 0)
+  return {
+    method: 'low-rank',
+    version: LOW_RANK_PLAN_VERSION,
+    model: modelHash(model),
+    seed: options.seed ?? 0,
+    steps: steps.sort(byPosition((step) => step.site)),
+    skips: skips.sort(byPosition((skip) => skip.name)),
+    warnings,
+  }
+}
+
+function checkAlign(align: number): number {
+  if (!Number.isInteger(align) || align < 1)
+    fail(
+      'INVALID_ARGUMENT',
+      `Align ${align}: ranks are aligned to a whole number of at least 1. Use 1 for no alignment.`,
+    )
+  return align
+}
+
+function selectSites(sites: readonly Site[], options: LowRankOptions, skips: Skip[]): Site[] {
+  for (const pattern of [...(options.only ?? []), ...(options.skip ?? [])])
+    if (!sites.some((site) => matchesAny(site.name, [pattern])))
+      fail('INVALID_ARGUMENT', `Pattern '${pattern}' matches no layer. 'whittle inspect' lists the names.`)
+  return sites.filter((site) => {
+    if (options.only && options.only.length > 0 && !matchesAny(site.name, options.only))
+      skips.push({ name: site.name, reason: 'Not selected (only).' })
+    else if (matchesAny(site.name, options.skip ?? []))
+      skips.push({ name: site.name, reason: 'Left out on request (skip).' })
+    else return true
+    return false
+  })
+}
+
+/** Groups sites by weight; a weight that something else uses too is left alone. */
+function makeUnits(model: Model, sites: readonly Site[], context: PlanContext, skips: Skip[]): Unit[] {
+  const index = new GraphIndex(model.graph)
+  const byWeight = new Map<string, Site[]>()
+  for (const site of sites) byWeight.set(site.weightName, [...(byWeight.get(site.weightName) ?? []), site])
+  const units: Unit[] = []
+  for (const [weight, shared] of byWeight) {
+    const leader = shared[0]!
+    const stranger = index.users(weight).find((user) => !shared.some((site) => site.node === user))
+    const reason = index.isOutput(weight)
+      ? `Its weight '${weight}' is an output of the graph.`
+      : stranger
+        ? `Its weight '${weight}' is also used by ${stranger.opType} '${stranger.name}'.`
+        : sharedReason(shared)
+    if (reason) for (const site of shared) skips.push({ name: site.name, reason })
+    else {
+      // Data of several sites would have to be merged; a shared weight is fitted to the weight alone.
+      const moments = shared.length === 1 ? context.moments?.get(leader.name) : undefined
+      units.push({ leader, sites: shared, spectra: new SiteSpectra(leader, context.matrices, moments) })
+    }
+  }
+  return units
+}
+
+function sharedReason(shared: readonly Site[]): string | undefined {
+  const [leader, ...others] = shared
+  const odd = others.find(
+    (site) =>
+      site.op !== leader!.op ||
+      site.group !== leader!.group ||
+      site.weightIsOutputFirst !== leader!.weightIsOutputFirst,
+  )
+  return odd ? `Its weight is shared by '${leader!.name}' and '${odd.name}', which use it differently.` : undefined
+}
+
+function formsOf(options: LowRankOptions): readonly FormName[] {
+  const method = options.method ?? 'auto'
+  return method === 'auto' ? FORM_NAMES : [method]
+}
+
+async function planByPolicy(
+  units: readonly Unit[],
+  options: LowRankOptions,
+  settings: CandidateSettings,
+  context: PlanContext,
+  skips: Skip[],
+): Promise<LowRankStep[]> {
+  const policy = options.rank ?? { kind: 'energy', energy: 0.9 }
+  if (
+    policy.kind === 'amct' &&
+    options.method !== undefined &&
+    options.method !== 'auto' &&
+    options.method !== 'spatial'
+  )
+    fail(
+      'INVALID_ARGUMENT',
+      `Rank 'amct' belongs to spatial decomposition; got method '${options.method}'. Use --method spatial.`,
+    )
+  const forms = policy.kind === 'amct' ? (['spatial'] as const) : formsOf(options)
+  const steps: LowRankStep[] = []
+  for (const [done, unit] of units.entries()) {
+    checkAborted(context.signal)
+    context.onProgress?.({ stage: 'plan', done, total: units.length, item: unit.leader.name })
+    const chosen = await chooseByPolicy(unit, forms, policy, settings)
+    if (typeof chosen === 'string') for (const site of unit.sites) skips.push({ name: site.name, reason: chosen })
+    else steps.push(...stepsOf(unit, chosen, context))
+  }
+  context.onProgress?.({ stage: 'plan', done: units.length, total: units.length })
+  return steps
+}
+
+/** Policies under which forms can be compared by cost, because they promise comparable errors. */
+const COMPARABLE = new Set<RankPolicy['kind']>(['energy', 'error'])
+
+async function chooseByPolicy(
+  unit: Unit,
+  forms: readonly FormName[],
+  policy: RankPolicy,
+  settings: CandidateSettings,
+): Promise<Candidate | string> {
+  const variants = unitVariants(unit, forms, settings)
+  if (typeof variants === 'string') return policy.kind === 'amct' ? (amctRefusal(unit.leader) ?? variants) : variants
+  const before = unitBefore(unit)
+  const usable = COMPARABLE.has(policy.kind) ? variants : preferred(unit, variants, settings)
+  let best: Candidate | undefined
+  let reason = ''
+  for (const variant of usable) {
+    const ranks = await ranksByPolicy(unit, variant, policy, settings)
+    if (typeof ranks === 'string') {
+      reason ||= ranks
+      continue
+    }
+    if (policy.kind === 'fixed') checkFixed(unit, variant, policy.rank)
+    const candidate: Candidate = { ...candidateOf(unit, variant, ranks.ranks), rawRanks: ranks.rawRanks }
+    if (!isCheaper(candidate, before)) reason ||= tooExpensive(variant, candidate, before, settings.align)
+    else if (!best || costOf(candidate) < costOf(best)) best = candidate
+  }
+  if (!best) return reason
+  // Where a policy computed spectra anyway, or they are cheap, the expected error is shown.
+  if (policy.kind === 'fixed' || policy.kind === 'ratio') return best
+  return { ...best, estimatedError: await unit.spectra.estimate(best.variant, best.ranks) }
+}
+
+/** One form per layer for policies that do not compare: Tucker-2 for kernels, channel SVD for 1-wide ones, matrix SVD. */
+function preferred(unit: Unit, variants: readonly FormVariant[], settings: CandidateSettings): FormVariant[] {
+  const form = variants[0]!.form
+  const same = variants.filter((variant) => variant.form === form)
+  if (form === 'spatial' && settings.variant === undefined && unit.leader.kernel.length === 2) {
+    const wanted = variantOfMode(amctMode(unit.leader))
+    return same.filter((variant) => variant.variant === wanted)
+  }
+  return same
+}
+
+function checkFixed(unit: Unit, variant: FormVariant, rank: number): void {
+  const largest = Math.max(...Object.values(variant.fullRanks))
+  if (rank > largest)
+    fail(
+      'RANK_OUT_OF_RANGE',
+      `${unit.leader.op} '${unit.leader.name}': rank must be 1 to ${largest} for ${variant.form}; got ${rank}. ` +
+        'Give a smaller rank, or leave the layer out with --skip.',
+    )
+}
+
+function tooExpensive(
+  variant: FormVariant,
+  candidate: Candidate,
+  before: { parameters: number; macs: number | null },
+  align: number,
+): string {
+  const ranks = Object.values(candidate.ranks).join(' and ')
+  const found =
+    candidate.macs !== null && before.macs !== null && candidate.macs >= before.macs
+      ? `${candidate.macs} MACs instead of ${before.macs}`
+      : `${candidate.parameters} parameters instead of ${before.parameters}`
+  return `${variant.form} at rank ${ranks} would not be cheaper: ${found} (ranks aligned to ${align}).`
+}
+
+function stepsOf(unit: Unit, candidate: Candidate, context: PlanContext): LowRankStep[] {
+  const stages = candidate.variant.stages(candidate.ranks)
+  return unit.sites.map((site) => {
+    const before = siteCost(site)
+    const after = chainCost(site, stages)
+    return {
+      site: site.name,
+      op: site.op,
+      form: candidate.variant.form,
+      variant: candidate.variant.variant,
+      ranks: candidate.ranks,
+      ...(candidate.rawRanks ? { rawRanks: candidate.rawRanks } : {}),
+      parameters: { before: before.parameters, after: after.parameters },
+      macs: { before: before.macs, after: after.macs },
+      estimatedError: candidate.estimatedError ?? null,
+      dataAware: unit.sites.length === 1 && (context.moments?.has(site.name) ?? false),
+    }
+  })
+}
+
+async function planBudget(
+  sites: readonly Site[],
+  units: readonly Unit[],
+  options: LowRankOptions,
+  budget: Budget,
+  settings: CandidateSettings,
+  context: PlanContext,
+  skips: Skip[],
+): Promise<LowRankStep[]> {
+  const metric = (cost: { parameters: number; macs: number | null }): number =>
+    budget.metric === 'params'
+      ? cost.parameters
+      : (cost.macs ?? fail('INVALID_ARGUMENT', 'A MAC budget needs the shapes of the network. Give --input-shape.'))
+  const whole = wholeCost(sites, metric)
+  const layers: { unit: Unit; options: BudgetOption[] }[] = []
+  let fixed = whole
+  for (const [done, unit] of units.entries()) {
+    checkAborted(context.signal)
+    context.onProgress?.({ stage: 'plan', done, total: units.length, item: unit.leader.name })
+    const before = unitBefore(unit)
+    const found = await budgetOptions(unit, formsOf(options), settings, metric)
+    if (typeof found === 'string') for (const site of unit.sites) skips.push({ name: site.name, reason: found })
+    else {
+      layers.push({ unit, options: [{ cost: metric(before), error: 0, candidate: undefined }, ...found] })
+      fixed -= metric(before)
+    }
+  }
+  context.onProgress?.({ stage: 'plan', done: units.length, total: units.length })
+  const chosen = allocate(
+    layers.map((layer) => layer.options),
+    budget.fraction * whole - fixed,
+  )
+  if (!chosen) {
+    const least =
+      fixed + layers.reduce((sum, layer) => sum + Math.min(...layer.options.map((option) => option.cost)), 0)
+    fail(
+      'INVALID_ARGUMENT',
+      `Budget ${budget.metric}=${budget.fraction}: the network cannot go below ${(least / whole).toFixed(3)} of its ` +
+        `${budget.metric} with these methods and ranks aligned to ${settings.align}. Raise the budget or lower --align.`,
+    )
+  }
+  const steps: LowRankStep[] = []
+  layers.forEach(({ unit }, i) => {
+    const { candidate } = chosen[i]!
+    if (candidate) steps.push(...stepsOf(unit, candidate, context))
+    else
+      for (const site of unit.sites)
+        skips.push({ name: site.name, reason: 'The budget is met with less error without it.' })
+  })
+  return steps
+}
+
+interface BudgetOption {
+  readonly cost: number
+  readonly error: number
+  readonly candidate: Candidate | undefined
+}
+
+/** Cost of all sites; a shared weight's parameters count once. */
+function wholeCost(
+  sites: readonly Site[],
+  metric: (cost: { parameters: number; macs: number | null }) => number,
+): number {
+  const seen = new Set<string>()
+  return sites.reduce((sum, site) => {
+    const cost = siteCost(site)
+    const counted = seen.has(site.weightName) ? { ...cost, parameters: 0 } : cost
+    seen.add(site.weightName)
+    return sum + metric(counted)
+  }, 0)
+}
+
+async function budgetOptions(
+  unit: Unit,
+  forms: readonly FormName[],
+  settings: CandidateSettings,
+  metric: (cost: { parameters: number; macs: number | null }) => number,
+): Promise<BudgetOption[] | string> {
+  const variants = unitVariants(unit, forms, settings)
+  if (typeof variants === 'string') return variants
+  const before = unitBefore(unit)
+  const found: BudgetOption[] = []
+  for (const variant of variants) {
+    // Spectra of a variant that is dearer at its lowest rank are not worth computing.
+    const lowest = Object.fromEntries(
+      Object.entries(variant.fullRanks).map(([role, full]) => [role, Math.min(full, settings.align)]),
+    )
+    if (!isCheaper(candidateOf(unit, variant, lowest), before)) continue
+    for (const { ranks, squared } of await rankGrid(unit, variant, settings.align)) {
+      const candidate = candidateOf(unit, variant, ranks)
+      if (!isCheaper(candidate, before)) continue
+      const estimatedError = Math.sqrt(Math.min(1, squared))
+      found.push({ cost: metric(candidate), error: squared, candidate: { ...candidate, estimatedError } })
+    }
+  }
+  return found.length > 0
+    ? found
+    : `No rank of ${[...new Set(variants.map((variant) => variant.form))].join(', ')} would be cheaper (ranks aligned to ${settings.align}).`
+}

@@ -1,0 +1,30 @@
+/** The JSON of a low-rank plan. */
+import type { Plan } from '../method.ts'
+import type { FormName } from './forms.ts'
+
+/** One layer's replacement. */
+export type LowRankStep = {
+  /** Name of the node. */
+  readonly site: string
+  readonly op: string
+  readonly form: FormName
+  readonly variant: string
+  /** Ranks of each group, by role. */
+  readonly ranks: { readonly [role: string]: number }
+  /** What EVBMF answered before alignment and clamping, by role, when it was asked. */
+  readonly rawRanks?: { readonly [role: string]: number }
+  /** Weights only, without the bias. */
+  readonly parameters: { readonly before: number; readonly after: number }
+  /** Batch 1; `null` when shapes were not observed. */
+  readonly macs: { readonly before: number | null; readonly after: number | null }
+  /** Expected relative error of the weight, or of the output when data were given; `null` when not computed. */
+  readonly estimatedError: number | null
+  /** Whether factors are fitted to the layer's output on data. */
+  readonly dataAware: boolean
+}
+
+/** A plan of low-rank decomposition. */
+export type LowRankPlan = Plan<LowRankStep>
+
+/** Version of the plan format. */
+export const LOW_RANK_PLAN_VERSION = 1
