@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
+// .ci/run asks for a JSON report, from which it takes the counts.
+const counts = process.env.WHITTLE_TEST_COUNTS
+
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
@@ -8,5 +11,6 @@ export default defineConfig({
     hookTimeout: 120_000,
     pool: 'forks',
     maxWorkers: 2,
+    reporters: counts ? ['default', ['json', { outputFile: counts }]] : ['default'],
   },
 })

@@ -98,7 +98,7 @@ const lines = [
 ]
 for (const [name, fields] of proto.messages) {
   const sorted = fields.toSorted((a, b) => a.number - b.number)
-  lines.push(`export const ${name.replaceAll('.', '')} = messageType('${name}', {`)
+  lines.push(`export const ${name.replaceAll('.', '')} = /* @__PURE__ */ messageType('${name}', {`)
   for (const field of sorted) {
     const list = field.repeated ? ', repeated: true' : ''
     lines.push(`  ${field.name}: { number: ${field.number}, type: '${kindOf(field, proto)}'${list} },`)
