@@ -1,8 +1,10 @@
 /**
  * `decompose_info.json`: the structure of a decomposed network, to be rebuilt on a fresh one.
  *
- * For 2-D spatial layers the entries are AMCT's, field for field, with its mode names. Other forms have modes of their
- * own and what AMCT's fields cannot say (`op`, `variant`, `ranks`); AMCT entries come first in the list.
+ * For 2-D spatial layers the entries are AMCT's, field for field, with its mode names and its layer names (PyTorch
+ * modules: the weight's name without `.weight`). Other forms have modes of their own and what AMCT's fields cannot say
+ * (`op`, `variant`, `ranks`). AMCT's reader takes every entry of the list for a Conv2d of its four modes, so in a mixed
+ * file the other entries hide in a field of the first that it does not look at.
  */
 import { fail, type Json } from '../../core/index.ts'
 import type { Site } from '../sites.ts'
@@ -51,10 +53,13 @@ function isAmctEntry(site: Site, form: FormName): boolean {
 
 /** Describes what was applied. */
 export function decomposeInfo(sites: ReadonlyMap<string, Site>, outcomes: readonly StepOutcome[]): DecomposeInfo {
+  const count = new Map<string, number>()
+  for (const site of sites.values()) count.set(layerName(site), (count.get(layerName(site)) ?? 0) + 1)
   const entries = outcomes.map(({ step, weights }): DecomposeInfoEntry => {
     const site = sites.get(step.site)!
     const layer = {
-      name: site.name,
+      // Sites that share a weight share the module's name; then only the node tells them apart.
+      name: count.get(layerName(site)) === 1 ? layerName(site) : site.name,
       in_channels: site.inputs,
       out_channels: site.outputs,
       kernel_size: site.kernel,
@@ -78,12 +83,24 @@ export function decomposeInfo(sites: ReadonlyMap<string, Site>, outcomes: readon
       ranks: step.ranks,
     }
   })
-  return [...entries].sort((a, b) => Number(AMCT_MODES.has(b.mode)) - Number(AMCT_MODES.has(a.mode)))
+  return entries
 }
+
+/** AMCT's name of a layer: the PyTorch module where the weight tells it, else the node. */
+export function layerName(site: Site): string {
+  return site.weightName.endsWith('.weight') ? site.weightName.slice(0, -'.weight'.length) : site.name
+}
+
+/** Where a mixed file keeps the entries that AMCT does not know. */
+const EXTENSION = 'whittle_layers'
 
 /** The text of `decompose_info.json`, indented by tabs as AMCT does. */
 export function formatDecomposeInfo(info: DecomposeInfo): string {
-  return `${JSON.stringify(info, undefined, '\t')}\n`
+  const known = info.filter((entry) => AMCT_MODES.has(entry.mode))
+  const others = info.filter((entry) => !AMCT_MODES.has(entry.mode))
+  const [first, ...rest] = known
+  const list = first && others.length > 0 ? [{ ...first, [EXTENSION]: others }, ...rest] : info
+  return `${JSON.stringify(list, undefined, '\t')}\n`
 }
 
 /** Form, variant and ranks that an entry stands for. */
@@ -119,7 +136,12 @@ export function parseDecomposeInfo(text: string): DecomposeInfo {
     return fail('INVALID_FILE', `decompose_info.json is not valid JSON: ${(cause as Error).message}.`, { cause })
   }
   if (!Array.isArray(parsed)) return fail('INVALID_FILE', 'decompose_info.json must be a list of layers.')
-  return parsed.map(checkEntry)
+  const list = parsed.flatMap((entry: Json): readonly Json[] => {
+    if (entry === null || typeof entry !== 'object' || !(EXTENSION in entry)) return [entry]
+    const { [EXTENSION]: others, ...known } = entry as { readonly [key: string]: Json }
+    return Array.isArray(others) ? [known, ...others] : [known]
+  })
+  return list.map(checkEntry)
 }
 
 function checkEntry(entry: Json, index: number): DecomposeInfoEntry {

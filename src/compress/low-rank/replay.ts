@@ -6,7 +6,7 @@ import type { Skip } from '../method.ts'
 import { findSites, type ObservedShapes, type Site } from '../sites.ts'
 import { variantOf } from './apply.ts'
 import { chainCost, siteCost } from './forms.ts'
-import { type DecomposeInfo, type DecomposeInfoEntry, stepOfEntry } from './info.ts'
+import { type DecomposeInfo, type DecomposeInfoEntry, layerName, stepOfEntry } from './info.ts'
 import { stageShape } from './kernel.ts'
 import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './step.ts'
 
@@ -17,7 +17,9 @@ import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './ste
  */
 export function planFromInfo(model: Model, info: DecomposeInfo, shapes?: ObservedShapes): LowRankPlan {
   const { sites, skips } = findSites(model, shapes)
+  // AMCT names modules, we fall back to nodes; either finds the layer.
   const byName = new Map(sites.map((site) => [site.name, site]))
+  for (const site of sites) if (!byName.has(layerName(site))) byName.set(layerName(site), site)
   const listed = new Set(info.map((entry) => entry.ori_layer_info.name))
   if (listed.size !== info.length) {
     const seen = new Set<string>()
@@ -25,7 +27,7 @@ export function planFromInfo(model: Model, info: DecomposeInfo, shapes?: Observe
     fail('INVALID_FILE', `decompose_info.json lists layer '${twice.ori_layer_info.name}' more than once.`)
   }
   const others: Skip[] = sites
-    .filter((site) => !listed.has(site.name))
+    .filter((site) => !listed.has(site.name) && !listed.has(layerName(site)))
     .map((site) => ({ name: site.name, reason: 'decompose_info.json does not list it.' }))
   return {
     method: 'low-rank',

@@ -1,0 +1,90 @@
+/** Which moments to collect for which site, and what the collected sums mean for the fit. */
+import type { Site } from '../sites.ts'
+import type { SiteMoments } from './moments.ts'
+import { canShiftBias } from './replace.ts'
+
+/** Asks for the second moments of the patches that a site's weight is applied to. */
+export interface MomentRequest {
+  /** Name of the site. */
+  readonly site: string
+  /** Name of the activation that feeds it. */
+  readonly value: string
+  readonly kind: 'linear' | 'conv'
+  readonly kernel: readonly number[]
+  readonly strides: readonly number[]
+  /** Begin of every axis, then end of every axis. */
+  readonly pads: readonly number[]
+  readonly dilations: readonly number[]
+  readonly group: number
+  /** Length of a patch in one group. */
+  readonly size: number
+}
+
+/** The request for a site, or the reason why it can only be decomposed by its weight. */
+export function momentRequest(site: Site): MomentRequest | string {
+  if (site.kind === 'transposed-convolution') return 'Transposed convolutions are fitted to their weight.'
+  if (
+    site.kind === 'linear' &&
+    site.op === 'Gemm' &&
+    site.node.attributes.get('transA')?.kind === 'int' &&
+    site.node.attributes.get('transA')?.value === 1n
+  )
+    return 'A Gemm with transA is fitted to its weight.'
+  const pads = explicitPads(site)
+  if (!pads) return 'Its padding depends on an input shape that is not known.'
+  const taps = site.kernel.reduce((product, extent) => product * extent, 1)
+  return {
+    site: site.name,
+    value: site.node.inputs[0]!,
+    kind: site.kind === 'linear' ? 'linear' : 'conv',
+    kernel: site.kernel,
+    strides: site.strides,
+    pads,
+    dilations: site.dilations,
+    group: site.group,
+    size: (site.inputs / site.group) * taps,
+  }
+}
+
+/** Pads with `auto_pad` resolved. Source: ONNX operator Conv, attribute auto_pad. */
+function explicitPads(site: Site): readonly number[] | undefined {
+  if (site.autoPad === 'NOTSET' || site.autoPad === '') return site.pads
+  if (site.autoPad === 'VALID') return site.pads.map(() => 0)
+  if (!site.inputShape) return undefined
+  const begins: number[] = []
+  const ends: number[] = []
+  site.kernel.forEach((extent, axis) => {
+    const length = site.inputShape![axis + 2]!
+    const stride = site.strides[axis]!
+    const reach = (extent - 1) * site.dilations[axis]! + 1
+    const total = Math.max(0, (Math.ceil(length / stride) - 1) * stride + reach - length)
+    const small = Math.floor(total / 2)
+    begins.push(site.autoPad === 'SAME_LOWER' ? total - small : small)
+    ends.push(site.autoPad === 'SAME_LOWER' ? small : total - small)
+  })
+  return [...begins, ...ends]
+}
+
+/** Averages over patches, of one group. */
+export interface PatchAverages {
+  /** E[x xᵀ], `[d, d]`. */
+  readonly second: Float64Array
+  /** E[x], `[d]`. */
+  readonly mean: Float64Array
+}
+
+/** Moments as the fit wants them: centred where the bias can take up the mean. */
+export function siteMoments(site: Site, groups: readonly PatchAverages[], count: number): SiteMoments {
+  const centred = canShiftBias(site)
+  return {
+    count,
+    groups: groups.map(({ second, mean }) => {
+      if (!centred) return { covariance: second, mean: new Float64Array(mean.length) }
+      const d = mean.length
+      const covariance = new Float64Array(second.length)
+      for (let i = 0; i < d; i++)
+        for (let j = 0; j < d; j++) covariance[i * d + j] = second[i * d + j]! - mean[i]! * mean[j]!
+      return { covariance, mean }
+    }),
+  }
+}
