@@ -42,6 +42,8 @@ export type Attribute =
       readonly kind: 'tensor'
       readonly value: Tensor
       readonly name: string
+      /** The tensor's own doc string and metadata. */
+      readonly notes?: Preserved | undefined
       readonly preserved?: Preserved | undefined
     }
   | { readonly kind: 'graph'; readonly value: Graph; readonly preserved?: Preserved | undefined }
