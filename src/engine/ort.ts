@@ -40,10 +40,21 @@ export interface OrtSessionOptions {
   logSeverityLevel?: 0 | 1 | 2 | 3 | 4
 }
 
+/** What the runtime inferred about an input or output. */
+export interface OrtValueMetadata {
+  readonly name: string
+  readonly isTensor: boolean
+  /** Element type; absent for other values than tensors. */
+  readonly type?: string
+  /** Extents, or the names of symbolic axes; `[]` also when the rank is unknown. */
+  readonly shape?: readonly (number | string)[]
+}
+
 /** A session of the runtime. */
 export interface OrtSession {
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]
+  readonly outputMetadata?: readonly OrtValueMetadata[]
   run(
     feeds: Readonly<Record<string, OrtTensor>>,
     fetches: readonly string[],

@@ -11,6 +11,7 @@ export {
   tensorAttribute,
 } from './attributes.ts'
 export { createNode, GraphBuilder } from './builder.ts'
+export { definedNames, removeNodes, replaceUses } from './edit.ts'
 export type { Evaluator, Executable, LoadOptions, TensorMap } from './evaluator.ts'
 export { GraphIndex } from './graph-index.ts'
 export {
@@ -30,6 +31,19 @@ export {
   type ValueInfo,
   type ValueType,
 } from './model.ts'
+export { modelHash } from './model-hash.ts'
 export { ensureUniqueNames, NameGenerator } from './names.ts'
 export { WEIGHT_FACTS, type WeightFacts, weightFactsOf } from './operators.ts'
+export {
+  constantsToInitializers,
+  constantTensor,
+  freezeInitializers,
+  type Pass,
+  type PassContext,
+  type PassResult,
+  removeIdentity,
+  removeUnused,
+  removeUnusedFrom,
+  runPasses,
+} from './passes/index.ts'
 export { capturedNames, forEachGraph, forEachModelNode, forEachNode, topologicalOrder, usedNames } from './traverse.ts'

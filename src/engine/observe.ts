@@ -1,0 +1,162 @@
+/**
+ * Element types and shapes of every value of a network, asked from ONNX Runtime instead of being re-implemented.
+ *
+ * What the runtime infers from concrete input shapes is taken as it is; what depends on data is seen in one run, in
+ * which a `Shape` node follows each such value, so that no activation is copied out.
+ */
+import { checkAborted, type TaskOptions, WhittleError } from '../core/index.ts'
+import {
+  cloneModel,
+  createNode,
+  type Evaluator,
+  type Executable,
+  type Model,
+  NameGenerator,
+  tensorType,
+  type ValueType,
+} from '../graph/index.ts'
+import type { DType } from '../tensor/index.ts'
+import { type InputShapeOptions, inputShapesOf, randomFeeds } from './feeds.ts'
+import { withOutputs } from './outputs.ts'
+
+/** Options of {@link observeShapes}. */
+export interface ObserveOptions extends InputShapeOptions, TaskOptions {}
+
+/** Element type and shape of a value. */
+export interface ObservedValue {
+  readonly dtype: DType
+  readonly shape: readonly number[]
+}
+
+/**
+ * Observes the tensor values of the main graph: inputs, initializers and everything nodes produce.
+ *
+ * Absent from the result are sequences, optionals, maps, and tensors of types that ONNX Runtime's JavaScript API
+ * cannot name (bfloat16, float8 …).
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` when an input has an open axis other than the first and no shape was given;
+ * `ENGINE` when the runtime refuses the model or cannot run it on random input.
+ */
+export async function observeShapes(
+  evaluator: Evaluator,
+  model: Model,
+  options: ObserveOptions = {},
+): Promise<Map<string, ObservedValue>> {
+  const concrete = withInputShapes(model, options)
+  const observed = new Map<string, ObservedValue>()
+  for (const [name, { dtype, shape }] of model.graph.initializers) observed.set(name, { dtype, shape })
+  for (const [name, input] of inputShapesOf(model, options)) observed.set(name, input)
+  const produced = model.graph.nodes.flatMap((node) => node.outputs).filter((name) => name !== '')
+  checkAborted(options.signal)
+  const types = await inferTypes(evaluator, concrete, produced)
+  const open = new Map<string, DType | undefined>()
+  for (const name of produced) {
+    const type = types.get(name)
+    if (type === undefined) open.set(name, undefined)
+    else if (type.kind === 'tensor' && type.dtype) {
+      if (type.shape?.every((extent) => typeof extent === 'number'))
+        observed.set(name, { dtype: type.dtype, shape: type.shape as readonly number[] })
+      else open.set(name, type.dtype)
+    }
+  }
+  checkAborted(options.signal)
+  if (open.size > 0)
+    for (const [name, value] of await runForShapes(evaluator, concrete, open)) observed.set(name, value)
+  return observed
+}
+
+/** A clone whose inputs have concrete shapes and that says nothing about other values, so that all is inferred. */
+function withInputShapes(model: Model, options: InputShapeOptions): Model {
+  const shapes = inputShapesOf(model, options)
+  const clone = cloneModel(model)
+  clone.graph.inputs = clone.graph.inputs.map((input) => {
+    const known = shapes.get(input.name)
+    return known ? { name: input.name, type: tensorType(known.dtype, known.shape) } : input
+  })
+  clone.graph.outputs = clone.graph.outputs.map(({ name, type }) => ({
+    name,
+    type: type?.kind === 'tensor' ? undefined : type,
+  }))
+  clone.graph.valueInfos.clear()
+  return clone
+}
+
+/**
+ * What the runtime infers about values; nothing about those whose type its JavaScript API cannot name, found by
+ * halving because one of them makes it refuse the whole model. With an evaluator that tells no types, nothing at all.
+ */
+async function inferTypes(
+  evaluator: Evaluator,
+  model: Model,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, ValueType>> {
+  const attempt = async (some: readonly string[]): Promise<ReadonlyMap<string, ValueType>> => {
+    const executable = await evaluator.load(withOutputs(model, some), { optimization: 'disabled' })
+    await executable.release()
+    return executable.outputTypes ?? new Map()
+  }
+  const halve = async (some: readonly string[]): Promise<[string, ValueType][]> => {
+    try {
+      return [...(await attempt(some))]
+    } catch {
+      if (some.length === 1) return [[some[0]!, tensorType(undefined, undefined)]]
+      const middle = Math.ceil(some.length / 2)
+      return [...(await halve(some.slice(0, middle))), ...(await halve(some.slice(middle)))]
+    }
+  }
+  try {
+    return await attempt(names)
+  } catch {
+    // The model as it is: throws when it is the model that the runtime refuses.
+    await (await evaluator.load(model, { optimization: 'disabled' })).release()
+    return new Map(await halve(names))
+  }
+}
+
+/** Runs once; a value whose element type is known costs only its shape, others are fetched themselves. */
+async function runForShapes(
+  evaluator: Evaluator,
+  model: Model,
+  values: ReadonlyMap<string, DType | undefined>,
+): Promise<Map<string, ObservedValue>> {
+  const whole = [...values].filter(([, dtype]) => dtype === undefined).map(([name]) => name)
+  const probe = withOutputs(model, whole)
+  const names = new NameGenerator(probe.graph)
+  const shapeOutputs = new Map<string, string>()
+  for (const [name, dtype] of values) {
+    if (dtype === undefined) continue
+    const output = names.fresh(`${name}_shape`)
+    shapeOutputs.set(name, output)
+    probe.graph.nodes.push(createNode('Shape', [name], [output], {}, names.fresh(`${name}_observe`)))
+    probe.graph.outputs.push({ name: output, type: undefined })
+  }
+  const executable = await evaluator.load(probe, { optimization: 'disabled' })
+  try {
+    const results = await runOnTrialInput(executable, model, [...whole, ...shapeOutputs.values()])
+    const observed = new Map<string, ObservedValue>()
+    for (const name of whole) observed.set(name, { dtype: results[name]!.dtype, shape: results[name]!.shape })
+    for (const [name, output] of shapeOutputs)
+      observed.set(name, { dtype: values.get(name)!, shape: Array.from(results[output]!.data, Number) })
+    return observed
+  } finally {
+    await executable.release()
+  }
+}
+
+/** Integers of an input are indices or lengths, one cannot know which: zeros are tried first, then ones. */
+async function runOnTrialInput(
+  executable: Executable,
+  model: Model,
+  outputs: readonly string[],
+): ReturnType<Executable['run']> {
+  try {
+    return await executable.run(randomFeeds(model), outputs)
+  } catch (error) {
+    if (!(error instanceof WhittleError && error.code === 'ENGINE')) throw error
+    try {
+      return await executable.run(randomFeeds(model, { integer: 1 }), outputs)
+    } catch {
+      throw error
+    }
+  }
+}

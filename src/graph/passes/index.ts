@@ -1,0 +1,5 @@
+export { constantsToInitializers, constantTensor } from './constants-to-initializers.ts'
+export { freezeInitializers } from './freeze-initializers.ts'
+export { type Pass, type PassContext, type PassResult, runPasses } from './pass.ts'
+export { removeIdentity } from './remove-identity.ts'
+export { removeUnused, removeUnusedFrom } from './remove-unused.ts'
