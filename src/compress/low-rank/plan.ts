@@ -49,6 +49,8 @@ export interface PlanContext extends TaskOptions {
   readonly matrices: MatrixEngine
   /** Observed shapes, for MACs. */
   readonly shapes?: ObservedShapes | undefined
+  /** Cost of the whole model, which a budget is a share of; default: the cost of its sites. */
+  readonly totals?: { readonly parameters: number; readonly macs: number | null } | undefined
   /** Moments of each site's input, when factors are to be fitted to data. */
   readonly moments?: ReadonlyMap<string, SiteMoments> | undefined
 }
@@ -282,7 +284,7 @@ async function planBudget(
     budget.metric === 'params'
       ? cost.parameters
       : (cost.macs ?? fail('INVALID_ARGUMENT', 'A MAC budget needs the shapes of the network. Give --input-shape.'))
-  const whole = wholeCost(sites, metric)
+  const whole = context.totals ? metric(context.totals) : wholeCost(sites, metric)
   const layers: { unit: Unit; options: BudgetOption[] }[] = []
   let fixed = whole
   for (const [done, unit] of units.entries()) {

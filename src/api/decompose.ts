@@ -1,0 +1,102 @@
+/** Low-rank decomposition of a whole model: prepare, observe, collect moments, plan, apply, record. */
+import {
+  applyLowRank,
+  type CompressionRecord,
+  type DecomposeInfo,
+  decomposeInfo,
+  findSites,
+  type LowRankOptions,
+  type LowRankPlan,
+  type MomentRequest,
+  momentRequest,
+  planLowRank,
+  recordLowRank,
+  type SiteMoments,
+  siteMoments,
+} from '../compress/index.ts'
+import { type TaskOptions, VERSION } from '../core/index.ts'
+import { collectMoments, observeShapes } from '../engine/index.ts'
+import { type Model, modelCost, type TensorMap } from '../graph/index.ts'
+import { prepareModel } from './prepare.ts'
+import type { Runtime } from './runtime.ts'
+
+/** Options of {@link decompose}. */
+export interface DecomposeOptions extends LowRankOptions, TaskOptions {
+  /** Shapes of inputs that the model leaves open; an open first axis counts as the batch and needs none. */
+  readonly inputShapes?: Readonly<Record<string, readonly number[]>> | undefined
+  /**
+   * Model inputs, in batches, to fit factors to the layers' outputs instead of their weights. Called once per pass over
+   * the data; memory does not depend on the number of batches.
+   */
+  readonly data?: (() => AsyncIterable<TensorMap>) | undefined
+  /** Bound on the memory for moments, in bytes; default 1 GiB. Layers beyond it are fitted to their weight. */
+  readonly momentBytes?: number | undefined
+}
+
+/** What {@link decompose} returns. */
+export interface Decomposed {
+  readonly model: Model
+  readonly record: CompressionRecord
+  readonly plan: LowRankPlan
+  /** Content of `decompose_info.json`. */
+  readonly info: DecomposeInfo
+}
+
+/**
+ * Decomposes the convolutions and linear layers of a model.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` for open input shapes, patterns that match nothing, budgets out of reach;
+ *   `NOT_FINITE` for weights with NaN; `RANK_OUT_OF_RANGE`; `INVALID_MODEL`; `ENGINE`; `ABORTED`.
+ */
+export async function decompose(model: Model, options: DecomposeOptions, runtime: Runtime): Promise<Decomposed> {
+  const { inputShapes, signal, onProgress } = options
+  const prepared = await prepareModel(model, runtime, options)
+  const shapes = await observeShapes(runtime.evaluator, prepared, { inputShapes, signal })
+  const before = modelCost(prepared, shapes)
+  const warnings: string[] = []
+  const moments = options.data ? await gatherMoments(prepared, options, runtime, shapes, warnings) : undefined
+  const context = { matrices: runtime.matrices, shapes, moments, totals: before, signal, onProgress }
+  const planned = await planLowRank(prepared, options, context)
+  const plan = { ...planned, warnings: [...planned.warnings, ...warnings] }
+  const applied = await applyLowRank(prepared, plan, context)
+  const after = modelCost(applied.model, await observeShapes(runtime.evaluator, applied.model, { inputShapes, signal }))
+  const sites = new Map(findSites(prepared, shapes).sites.map((site) => [site.name, site]))
+  return {
+    model: applied.model,
+    plan,
+    record: recordLowRank(VERSION, plan, applied, before, after),
+    info: decomposeInfo(sites, applied.outcomes),
+  }
+}
+
+async function gatherMoments(
+  model: Model,
+  options: DecomposeOptions,
+  runtime: Runtime,
+  shapes: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+  warnings: string[],
+): Promise<Map<string, SiteMoments>> {
+  const { sites } = findSites(model, shapes)
+  const limit = options.momentBytes ?? 2 ** 30
+  const requests: MomentRequest[] = []
+  const unfitted: string[] = []
+  let bytes = 0
+  for (const site of sites) {
+    const request = momentRequest(site)
+    if (typeof request === 'string') unfitted.push(`'${site.name}': ${request}`)
+    else if (bytes + request.group * request.size ** 2 * 8 > limit)
+      unfitted.push(`'${site.name}': its moments (${request.size}×${request.size}) exceed the memory allowed for them.`)
+    else {
+      bytes += request.group * request.size ** 2 * 8
+      requests.push(request)
+    }
+  }
+  warnings.push(...unfitted.map((reason) => `Fitted to the weight, not to data: ${reason}`))
+  const collected = await collectMoments(runtime.evaluator, model, requests, options.data!, options)
+  const moments = new Map<string, SiteMoments>()
+  for (const site of sites) {
+    const found = collected.get(site.name)
+    if (found) moments.set(site.name, siteMoments(site, found.groups, found.count))
+  }
+  return moments
+}
