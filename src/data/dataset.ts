@@ -1,5 +1,6 @@
 /** Datasets: streams of batches, the same for every source. */
 import type { Tensor } from '../tensor/index.ts'
+import type { Geometry } from './geometry.ts'
 
 /** One batch: model inputs and, when the data have them, one label per sample. */
 export interface Batch {
@@ -29,7 +30,14 @@ export interface Dataset {
   /** Samples in all. */
   readonly size: number
   /** Shape of one sample of each input, without the batch axis; `undefined` when samples differ. */
-  readonly sampleShapes: readonly (readonly number[])[]
+  readonly sampleShapes: readonly (readonly number[] | undefined)[]
   readonly hasLabels: boolean
+  /** Names of the model inputs that `inputs` are for; absent: by position. */
+  readonly inputNames?: readonly string[] | undefined
   batches(options?: BatchOptions): AsyncIterable<Batch>
+  /**
+   * The same samples, resized and cropped while they are read. Only sources of pictures, whose samples may differ in
+   * size, have this.
+   */
+  withGeometry?(geometry: Geometry): Dataset
 }
