@@ -1,10 +1,12 @@
 /** Reads ModelProto, FunctionProto and TensorProto files. */
-import { fail } from '../core/index.ts'
+import { fail, WhittleError } from '../core/index.ts'
 import type { FunctionDefinition, Graph, Model } from '../graph/index.ts'
 import type { Tensor } from '../tensor/index.ts'
-import { decodeAttribute, decodeGraph, decodeNode, standardDomain } from './decode-graph.ts'
+import { decodeAttribute } from './decode-attribute.ts'
+import { decodeGraph, decodeNode, standardDomain } from './decode-graph.ts'
 import { decodeTensorProto, type Source } from './decode-tensor.ts'
 import { decodeEntry, type ExternalDataReader } from './external-data.ts'
+import { type ForeignFile, foreignByContent, foreignBySignature } from './foreign-file.ts'
 import { FunctionProto, ModelProto, OperatorSetIdProto } from './schema.generated.ts'
 import { WireReader } from './wire-reader.ts'
 
@@ -65,7 +67,7 @@ function decodeFunction(source: Source): FunctionDefinition {
         definition.attributes.push(reader.string())
         return true
       case 'attribute_proto': {
-        const { name, attribute } = reader.message(() => decodeAttribute(source))
+        const { name, attribute } = reader.message(() => decodeAttribute(source, decodeGraph))
         definition.attributeDefaults.set(name, attribute)
         return true
       }
@@ -141,11 +143,29 @@ function decodeModelProto(source: Source): ModelParts {
  */
 export function decodeModel(bytes: Uint8Array, options: DecodeOptions = {}): Model {
   const what = options.name === undefined ? 'Model file' : `Model file '${options.name}'`
+  if (bytes.length === 0) fail('INVALID_FILE', `${what}: the file is empty. Get it again.`)
+  refuseForeign(what, foreignBySignature(bytes))
   const source: Source = { reader: new WireReader(bytes, what), externalData: options.externalData }
-  const { graph, ...rest } = decodeModelProto(source)
-  if (!graph)
-    fail('INVALID_FILE', `${what}: an ONNX model holds a graph; this file has none. Is it another kind of file?`)
-  return { ...rest, graph }
+  try {
+    const { graph, ...rest } = decodeModelProto(source)
+    if (!graph)
+      fail('INVALID_FILE', `${what}: an ONNX model holds a graph; this file has none. Is it another kind of file?`)
+    return { ...rest, graph }
+  } catch (error) {
+    // Other protobuf files can be read some way before they stop making sense.
+    if (error instanceof WhittleError && error.code !== 'INVALID_ARGUMENT') refuseForeign(what, foreignByContent(bytes))
+    throw error
+  }
+}
+
+function refuseForeign(what: string, foreign: ForeignFile | undefined): void {
+  if (foreign) fail('INVALID_FILE', `${what}: an ONNX model is expected; this is ${foreign.kind}. ${foreign.advice}`)
+}
+
+/** A tensor and the name it is stored under. */
+export interface NamedTensor {
+  readonly name: string
+  readonly tensor: Tensor
 }
 
 /**
@@ -153,9 +173,12 @@ export function decodeModel(bytes: Uint8Array, options: DecodeOptions = {}): Mod
  *
  * @throws WhittleError `INVALID_FILE`, `INVALID_MODEL`, and `UNSUPPORTED` for an element type of a later version.
  */
-export function decodeTensor(bytes: Uint8Array): { name: string; tensor: Tensor } {
-  const reader = new WireReader(bytes, 'Tensor file')
+export function decodeTensor(bytes: Uint8Array, options: { readonly name?: string } = {}): NamedTensor {
+  const what = options.name === undefined ? 'Tensor file' : `Tensor file '${options.name}'`
+  if (bytes.length === 0) fail('INVALID_FILE', `${what}: the file is empty. Get it again.`)
+  const reader = new WireReader(bytes, what)
   const { name, tensor } = decodeTensorProto({ reader, externalData: undefined }, 'tensor')
-  if (!tensor) fail('UNSUPPORTED', `Tensor file: '${name}' has an element type that this version does not know.`)
+  if (!tensor)
+    fail('UNSUPPORTED', `${what}: the element type must be one of ONNX 1.22; that of tensor '${name}' is not.`)
   return { name, tensor }
 }

@@ -184,7 +184,15 @@ export function decodeTensorProto(source: Source, role: string): DecodedTensor {
   const end = reader.position
   const { name, dims, raw, payload } = header
   const dtype = maybeDType(header.code)
-  if (dtype === undefined) return { name, tensor: undefined, notes }
+  if (dtype === undefined) {
+    if (header.isExternal)
+      fail(
+        'UNSUPPORTED',
+        `${reader.what}: ${role} '${name}' has element type ${header.code}, which this version does not know, and its ` +
+          'data lies in another file, so it cannot be copied. Save the model with its weights inside.',
+      )
+    return { name, tensor: undefined, notes }
+  }
   const what = `${reader.what}: ${role} '${name}' ${dtype} [${dims.join(', ')}]`
   const count = countElements(dims, what)
   if (dtype === 'string') {

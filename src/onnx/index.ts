@@ -1,3 +1,12 @@
-export { type DecodeOptions, decodeModel, decodeTensor } from './decode-model.ts'
-export { type EncodedChunks, encodeModel, encodeModelChunks, encodeTensor } from './encode-model.ts'
+export { type DecodeOptions, decodeModel, decodeTensor, type NamedTensor } from './decode-model.ts'
+export {
+  type EncodedChunks,
+  type EncodedWithExternalData,
+  type ExternalDataOptions,
+  type ExternalPart,
+  encodeModel,
+  encodeModelChunks,
+  encodeModelWithExternalData,
+  encodeTensor,
+} from './encode-model.ts'
 export { assertSafeLocation, type ExternalDataReader } from './external-data.ts'

@@ -14,8 +14,11 @@ import type { MessageType } from './message-type.ts'
 const MAX_DEPTH = 100
 /** Messages of one file that become objects: far beyond any real network, but a limit to the memory of empty ones. */
 const MAX_MESSAGES = 5_000_000
-/** Strings up to this many bytes are put together by hand; for longer ones TextDecoder is faster. */
-const SHORT_STRING = 48
+/** Strings up to this many bytes are looked up among those read before; for longer ones that takes too long. */
+const SHORT_STRING = 64
+/** Entries of the table of strings read before, a power of two. */
+const KNOWN_STRINGS = 8192
+const SMALL_INTEGERS = Array.from({ length: 256 }, (_, value) => BigInt(value))
 const GIB = 2 ** 30
 
 const NO_BYTES = new Uint8Array(0)
@@ -27,6 +30,8 @@ export class WireReader {
   /** What the bytes are, for messages, e.g. `Model file 'a.onnx'`. */
   readonly #what: string
   readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  /** Names come again and again (a value's producer and users, operators, attributes): found again, they cost nothing. */
+  readonly #known: string[] = new Array<string>(KNOWN_STRINGS).fill('')
   #position = 0
   /** End of the innermost message. */
   #end: number
@@ -142,7 +147,7 @@ export class WireReader {
   /** An int64. */
   int64(): bigint {
     this.#varint()
-    if (this.#high === 0) return BigInt(this.#low)
+    if (this.#high === 0) return this.#low < 256 ? SMALL_INTEGERS[this.#low]! : BigInt(this.#low)
     return BigInt.asIntN(64, (BigInt(this.#high) << 32n) | BigInt(this.#low))
   }
 
@@ -176,14 +181,8 @@ export class WireReader {
     const start = this.#position
     this.#position += length
     if (length <= SHORT_STRING) {
-      let text = ''
-      let i = start
-      for (; i < this.#position; i++) {
-        const code = this.#bytes[i]!
-        if (code >= 0x80) break
-        text += String.fromCharCode(code)
-      }
-      if (i === this.#position) return text
+      const text = this.#shortString(start, length)
+      if (text !== undefined) return text
     }
     try {
       return this.#decoder.decode(this.slice(start, this.#position))
@@ -191,6 +190,27 @@ export class WireReader {
       this.#position = start
       return this.invalid('names must be UTF-8 text; this one is not. The file is damaged or no ONNX model.')
     }
+  }
+
+  /** A short string of ASCII characters, from the table when it is there; `undefined` for other strings. */
+  #shortString(start: number, length: number): string | undefined {
+    const bytes = this.#bytes
+    let hash = length
+    for (let i = start; i < start + length; i++) {
+      const code = bytes[i]!
+      if (code >= 0x80) return undefined
+      hash = Math.imul(hash ^ code, 0x01000193)
+    }
+    const slot = (hash ^ (hash >>> 15)) & (KNOWN_STRINGS - 1)
+    const known = this.#known[slot]!
+    if (known.length === length) {
+      let i = 0
+      while (i < length && known.charCodeAt(i) === bytes[start + i]) i++
+      if (i === length) return known
+    }
+    const codes = new Array<number>(length)
+    for (let i = 0; i < length; i++) codes[i] = bytes[start + i]!
+    return (this.#known[slot] = String.fromCharCode.apply(null, codes))
   }
 
   /** Calls `read` for each value of a list field, packed or not. */
@@ -204,6 +224,16 @@ export class WireReader {
     this.#end = this.#position + length
     while (this.#position < this.#end) read()
     this.#end = outer
+  }
+
+  /** Appends the values of a list of int64, packed or not. */
+  int64sInto(list: bigint[]): void {
+    this.each(() => list.push(this.int64()))
+  }
+
+  /** Appends the values of a list of floats, packed or not. */
+  floatsInto(list: number[]): void {
+    this.each(() => list.push(this.float()))
   }
 
   /** A field of fixed-width values as bytes: a packed run, or `width` bytes of one value. */

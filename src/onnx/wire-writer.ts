@@ -160,8 +160,9 @@ export class WireWriter {
   }
 
   #signed(value: number | bigint): void {
-    if (value >= 0 && value <= Number.MAX_SAFE_INTEGER) {
-      this.#unsigned(Number(value))
+    const small = Number(value)
+    if (small >= 0 && small <= Number.MAX_SAFE_INTEGER) {
+      this.#unsigned(small)
       return
     }
     // Two's complement of 64 bits.
