@@ -13,7 +13,7 @@ import { createTerminal, type Terminal } from './terminal.ts'
 /** What a command is given. */
 export interface Invocation<S extends OptionSpecs> {
   readonly models: readonly string[]
-  readonly options: OptionValues<S & typeof COMMON_OPTIONS>
+  readonly options: OptionValues<S> & OptionValues<typeof COMMON_OPTIONS>
   readonly terminal: Terminal
 }
 
@@ -64,7 +64,7 @@ export function defineCommand<const S extends OptionSpecs>(definition: CommandDe
           `whittle ${definition.name}: takes ${most} model${most > 1 ? 's' : ''}; '${positionals[most]}' is too much.`,
         )
       checkRequired(specs, values)
-      const terminal = createTerminal(signal, values)
+      const terminal = createTerminal(signal, { json: values.json === true, quiet: values.quiet === true })
       try {
         return (await definition.run({ models: positionals, options: values, terminal })) ?? 0
       } finally {

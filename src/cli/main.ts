@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 /** The `whittle` command: finds the command, turns errors into one line and an exit code, and Ctrl-C into an abort. */
-import { fail, messageOf, WhittleError } from '../core/index.ts'
-import { whittleVersion } from '../node/index.ts'
+import { fail, messageOf, VERSION, WhittleError } from '../core/index.ts'
 import type { Command } from './command.ts'
 import { nearest } from './nearest.ts'
 
@@ -34,7 +33,7 @@ async function dispatch(args: readonly string[], signal: AbortSignal): Promise<n
     return name === undefined ? 1 : 0
   }
   if (name === '--version' || name === '-v') {
-    process.stdout.write(`${whittleVersion()}\n`)
+    process.stdout.write(`${VERSION}\n`)
     return 0
   }
   if (!Object.hasOwn(COMMANDS, name)) {

@@ -5,8 +5,8 @@ import { nearest } from './nearest.ts'
 
 /** One option of a command. */
 export interface OptionSpec {
-  /** `flag` takes no value; `list` may be given several times, or with commas. */
-  readonly kind: 'flag' | 'text' | 'number' | 'count' | 'list'
+  /** `flag` takes no value; `list` may be given several times, or with commas; `repeat` several times only. */
+  readonly kind: 'flag' | 'text' | 'number' | 'count' | 'list' | 'repeat'
   /** One letter, for `-o`. */
   readonly short?: string
   /** What stands for the value in the help, e.g. `FILE`. */
@@ -24,7 +24,7 @@ export type OptionSpecs = Readonly<Record<string, OptionSpec>>
 /** What an option's text is read as. */
 export type OptionValue<S extends OptionSpec> = S['kind'] extends 'flag'
   ? boolean
-  : S['kind'] extends 'list'
+  : S['kind'] extends 'list' | 'repeat'
     ? readonly string[]
     : S['kind'] extends 'text'
       ? S['required'] extends true
@@ -58,7 +58,7 @@ export function parseOptions<S extends OptionSpecs>(
   for (const [name, { kind, short }] of Object.entries(specs))
     options[name] = {
       type: kind === 'flag' ? 'boolean' : 'string',
-      multiple: kind === 'list',
+      multiple: kind === 'list' || kind === 'repeat',
       ...(short === undefined ? {} : { short }),
     }
   const { values, positionals, tokens } = parseArgs({
@@ -73,7 +73,7 @@ export function parseOptions<S extends OptionSpecs>(
     if (token.kind !== 'option') continue
     const spec = Object.hasOwn(specs, token.name) ? specs[token.name] : undefined
     if (!spec) fail('INVALID_ARGUMENT', unknownOption(token.rawName, Object.keys(specs)))
-    if (seen.has(token.name) && spec.kind !== 'list' && spec.kind !== 'flag')
+    if (seen.has(token.name) && !['list', 'repeat', 'flag'].includes(spec.kind))
       fail('INVALID_ARGUMENT', `Option ${token.rawName}: is taken once; it was given twice.`)
     seen.add(token.name)
     if (spec.kind === 'flag' && token.value !== undefined)
@@ -105,6 +105,7 @@ function unknownOption(raw: string, names: readonly string[]): string {
 
 function readValue(name: string, spec: OptionSpec, value: unknown): unknown {
   if (spec.kind === 'flag') return value === true
+  if (spec.kind === 'repeat') return value ?? []
   if (spec.kind === 'list')
     return ((value as string[] | undefined) ?? []).flatMap((item) => item.split(',')).filter((item) => item !== '')
   if (value === undefined || spec.kind === 'text') return value

@@ -1,14 +1,7 @@
 /** ONNX Runtime for Node. It is an optional peer dependency, so it is loaded when first needed. */
+import type { Runtime } from '../api/index.ts'
 import { fail } from '../core/index.ts'
-import type { MatrixEngine } from '../decompose/index.ts'
 import { createEvaluator, createMatrixEngine, type EvaluatorOptions, type OrtRuntime } from '../engine/index.ts'
-import type { Evaluator } from '../graph/index.ts'
-
-/** What runs models and multiplies matrices. */
-export interface NodeEngine {
-  readonly evaluator: Evaluator
-  readonly matrices: MatrixEngine
-}
 
 let loaded: Promise<OrtRuntime> | undefined
 
@@ -17,12 +10,12 @@ let loaded: Promise<OrtRuntime> | undefined
  *
  * @throws WhittleError `ENGINE` when it is not installed or its native library does not load.
  */
-export function loadRuntime(): Promise<OrtRuntime> {
-  loaded ??= importRuntime()
+export function loadOnnxRuntime(): Promise<OrtRuntime> {
+  loaded ??= importOnnxRuntime()
   return loaded
 }
 
-async function importRuntime(): Promise<OrtRuntime> {
+async function importOnnxRuntime(): Promise<OrtRuntime> {
   try {
     return await import('onnxruntime-node')
   } catch (cause) {
@@ -39,11 +32,22 @@ async function importRuntime(): Promise<OrtRuntime> {
 }
 
 /**
- * An evaluator and a matrix engine over `onnxruntime-node`.
+ * What the library's operations run on, over `onnxruntime-node`.
  *
- * @throws WhittleError `ENGINE` as {@link loadRuntime}.
+ * @throws WhittleError `ENGINE` as {@link loadOnnxRuntime}.
  */
-export async function createNodeEngine(options: EvaluatorOptions = {}): Promise<NodeEngine> {
-  const evaluator = createEvaluator(await loadRuntime(), options)
-  return { evaluator, matrices: createMatrixEngine(evaluator) }
+export async function createNodeRuntime(options: EvaluatorOptions = {}): Promise<Runtime> {
+  const ort = await loadOnnxRuntime()
+  return { evaluator: createEvaluator(ort, options), matrices: createMatrixEngine(ort, options) }
+}
+
+let shared: Promise<Runtime> | undefined
+
+/** The runtime with default options, made once; what the functions of this door use when none is given. */
+export function defaultRuntime(): Promise<Runtime> {
+  shared ??= createNodeRuntime()
+  shared.catch(() => {
+    shared = undefined
+  })
+  return shared
 }

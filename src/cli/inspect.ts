@@ -1,0 +1,87 @@
+import { type Inspection, inspect } from '../api/index.ts'
+import { fileLabel, loadModel } from '../node/index.ts'
+import { formatBytes, formatCount, formatShape, formatTable } from '../report/index.ts'
+import { defineCommand } from './command.ts'
+import { INPUT_SHAPE_OPTION, readInputShapes, runtimeFor } from './model-options.ts'
+
+/** `whittle inspect`. */
+export const command = defineCommand({
+  name: 'inspect',
+  summary: 'Shows layers, shapes, parameters, bytes and MACs, and what each method can do with each layer',
+  usage: 'MODEL',
+  models: [1, 1],
+  options: INPUT_SHAPE_OPTION,
+  examples: [
+    ['whittle inspect model.onnx', 'layers, costs, and which methods fit'],
+    ['whittle inspect detector.onnx --input-shape images:1x3x640x640', 'a model with open height and width'],
+    ['whittle inspect model.onnx --json', 'exact numbers and every reason, for programs'],
+  ],
+  async run({ models: [path], options, terminal }) {
+    const model = await loadModel(path!, terminal)
+    const inputShapes = readInputShapes(options['input-shape'], model)
+    const found = await inspect(model, { inputShapes, signal: terminal.signal }, await runtimeFor(options))
+    terminal.print({ model: path, ...found }, () => describe(path!, found))
+    return 0
+  },
+})
+
+function describe(path: string, found: Inspection): string {
+  const { cost, layers, skips } = found
+  const opsets = Object.entries(found.opsets).map(([domain, version]) => `${domain} ${version}`)
+  const values = (list: Inspection['inputs']): string =>
+    list.map(({ name, dtype, shape }) => `${name} ${dtype ?? '?'} ${formatShape(shape ?? undefined)}`).join(', ')
+  const operators = Object.entries(found.operators).map(([op, count]) => `${op} ${count}`)
+  const head = [
+    `${fileLabel(path)}: opset ${opsets.join(', ')}${found.producer ? `, from ${found.producer}` : ''}`,
+    `inputs     ${values(found.inputs)}`,
+    `outputs    ${values(found.outputs)}`,
+    `nodes      ${operators.join(', ')}`,
+    `costs      ${formatCount(cost.parameters)} parameters, ${formatBytes(cost.bytes)}, ${formatCount(cost.macs)} MACs`,
+  ]
+  const parts = [head.join('\n')]
+  if (layers.length > 0) parts.push(layerTable(layers))
+  const refusals = describeRefusals(found)
+  if (refusals !== '') parts.push(`Why not:\n${refusals}`)
+  if (layers.length === 0 && skips.length === 0) parts.push('No layer carries a weight that a method could work on.')
+  parts.push(...found.warnings.map((warning) => `Warning: ${warning}`))
+  return parts.join('\n\n')
+}
+
+function layerTable(layers: Inspection['layers']): string {
+  const right = (title: string) => ({ title, align: 'right' as const })
+  const methodsOf = (layer: Inspection['layers'][number]): string =>
+    Object.entries(layer.methods)
+      .filter(([, answer]) => answer === true)
+      .map(([name]) => name)
+      .join(' ') || 'none'
+  return formatTable(
+    ['layer', 'op', 'weight', 'output', right('parameters'), right('bytes'), right('MACs'), 'methods'],
+    layers.map((layer) => [
+      layer.name,
+      layer.group > 1 ? `${layer.op} /${layer.group}` : layer.op,
+      formatShape(layer.weightShape),
+      formatShape(layer.outputShape ?? undefined),
+      formatCount(layer.parameters),
+      formatBytes(layer.bytes),
+      formatCount(layer.macs),
+      methodsOf(layer),
+    ]),
+  )
+}
+
+/** Reasons with the layers they hold for, without those that only say that a method is for other kinds of layers. */
+function describeRefusals({ layers, skips }: Inspection): string {
+  const byReason = new Map<string, string[]>()
+  const add = (reason: string, name: string): void => {
+    byReason.set(reason, [...(byReason.get(reason) ?? []), name])
+  }
+  for (const { name, reason } of skips) add(reason, name)
+  for (const { name, methods } of layers)
+    for (const [method, answer] of Object.entries(methods)) if (answer !== true) add(`${method}: ${answer}`, name)
+  return [...byReason]
+    .map(([reason, names]) => {
+      const shown = names.length > 3 ? `${names.slice(0, 2).join(', ')} and ${names.length - 2} more` : names.join(', ')
+      return `  ${reason} (${shown})`
+    })
+    .join('\n')
+}

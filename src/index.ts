@@ -1,0 +1,10 @@
+/** The whole library for any platform; everything that runs models takes an injected ONNX Runtime. */
+export * from './api/index.ts'
+export * from './compress/index.ts'
+export * from './core/index.ts'
+export * from './data/index.ts'
+export * from './engine/index.ts'
+export * from './graph/index.ts'
+export * from './onnx/index.ts'
+export * from './report/index.ts'
+export * from './tensor/index.ts'

@@ -1,0 +1,9 @@
+/** The whole library bound to Node: everything of the main door, with files and `onnxruntime-node` in place. */
+export * from '../index.ts'
+export { DATA_FORMS, datasets, type OpenDatasetOptions, openDataset } from './data.ts'
+export { externalDataBeside } from './external-data.ts'
+export { withFileErrors } from './file-error.ts'
+export { type FileOptions, fileLabel, loadModel, recordPath, saveModel, stageModel } from './files.ts'
+export { type DecomposeOptions, decompose, evaluate, inspect, replay } from './library.ts'
+export { createNodeRuntime, loadOnnxRuntime } from './runtime.ts'
+export { checkWritable, StagedFiles } from './staged-files.ts'

@@ -1,0 +1,68 @@
+/** The library's operations with ONNX Runtime for Node already in its place. */
+import * as api from '../api/index.ts'
+import type { DecomposeInfo } from '../compress/index.ts'
+import { type Dataset, type EvaluateOptions, evaluateModel, type ModelEvaluation } from '../data/index.ts'
+import type { Model } from '../graph/index.ts'
+import { defaultRuntime } from './runtime.ts'
+
+/** Options of {@link decompose}. */
+export interface DecomposeOptions
+  extends Omit<api.DecomposeOptions, 'data'>,
+    Pick<api.CalibrationOptions, 'preprocess' | 'batch' | 'limit'> {
+  /** Samples to fit the factors to: the layers' outputs are kept instead of their weights. */
+  readonly data?: Dataset | Promise<Dataset> | undefined
+}
+
+/**
+ * Decomposes the convolutions and linear layers of a model.
+ *
+ * @param runtime default: `onnxruntime-node` with one thread per core.
+ * @example
+ * const { model, record } = await decompose(original, { budget: { metric: 'macs', fraction: 0.5 } })
+ * @throws WhittleError as `decompose` of the main door.
+ */
+export async function decompose(
+  model: Model,
+  options: DecomposeOptions = {},
+  runtime?: api.Runtime,
+): Promise<api.Decomposed> {
+  const { data, preprocess, batch, limit, ...rest } = options
+  const { seed, signal } = rest
+  const feeds = data && api.calibrationFeeds(model, await data, { preprocess, batch, limit, seed, signal })
+  return api.decompose(model, { ...rest, data: feeds }, runtime ?? (await defaultRuntime()))
+}
+
+/** Rebuilds a decomposed structure on a fresh model; see `replay` of the main door. */
+export async function replay(
+  model: Model,
+  info: DecomposeInfo,
+  options: api.ReplayOptions = {},
+  runtime?: api.Runtime,
+): ReturnType<typeof api.replay> {
+  return api.replay(model, info, options, runtime ?? (await defaultRuntime()))
+}
+
+/** Inspects a model; see `inspect` of the main door. */
+export async function inspect(
+  model: Model,
+  options: api.InspectOptions = {},
+  runtime?: api.Runtime,
+): Promise<api.Inspection> {
+  return api.inspect(model, options, runtime ?? (await defaultRuntime()))
+}
+
+/**
+ * Measures a model's accuracy on labelled data.
+ *
+ * @example
+ * const { top1 } = await evaluate(model, { data: datasets.cifar10('./cifar10'), preprocess: 'imagenet' })
+ * @throws WhittleError `INVALID_DATA` when the data have no labels or labels do not fit the outputs.
+ */
+export async function evaluate(
+  model: Model,
+  options: EvaluateOptions & { readonly data: Dataset | Promise<Dataset> },
+  runtime?: api.Runtime,
+): Promise<ModelEvaluation> {
+  const { data, ...rest } = options
+  return evaluateModel((runtime ?? (await defaultRuntime())).evaluator, model, data, rest)
+}
