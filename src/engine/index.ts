@@ -1,5 +1,6 @@
 export { createEvaluator, type EvaluatorOptions } from './evaluator.ts'
 export { type InputShapeOptions, inputShapesOf, type RandomFeedOptions, randomFeeds, requiredInputs } from './feeds.ts'
+export { createMatrixEngine, type MatrixEngineOptions } from './matrix-engine.ts'
 export { type ObservedValue, type ObserveOptions, observeShapes } from './observe.ts'
 export type { OrtElementType, OrtRuntime, OrtSession, OrtSessionOptions, OrtTensor, OrtValueMetadata } from './ort.ts'
 export { cutToOutputs, valueNames, withOutputs } from './outputs.ts'

@@ -1,0 +1,62 @@
+/**
+ * Products of many Householder reflections, applied as matrix products.
+ *
+ * H_0 H_1 … H_{b−1} = I − Vᵀ T V with the vectors in the rows of V and T upper triangular.
+ * Source: Schreiber, Van Loan, "A storage-efficient WY representation for products of Householder transformations",
+ * SIAM J. Sci. Stat. Comput. 10, 1989.
+ */
+import { checkAborted, type TaskOptions } from '../core/index.ts'
+import type { Matrix64, MatrixEngine } from './matrix.ts'
+import { columnRange, rowRange, zeros64 } from './matrix-layout.ts'
+
+const BLOCK = 128
+
+/** T `[b, b]` of I − Vᵀ T V. @param v `[b, n]`, one vector per row. @param tau b factors. */
+export async function reflectorTriangle(engine: MatrixEngine, v: Matrix64, tau: Float64Array): Promise<Matrix64> {
+  const b = v.rows
+  const products = (await engine.multiply(v, v, { transposeB: true })).data
+  const t = zeros64(b, b)
+  // T[:i, i] = −tau_i T[:i, :i] (V[:i] v_i)
+  for (let i = 0; i < b; i++) {
+    for (let row = 0; row < i; row++) {
+      let sum = 0
+      for (let j = row; j < i; j++) sum += t.data[row * b + j]! * products[j * b + i]!
+      t.data[row * b + i] = -tau[i]! * sum
+    }
+    t.data[i * b + i] = tau[i]!
+  }
+  return t
+}
+
+/**
+ * x ← H_0 H_1 … H_{p−1} x in place, for reflections H_i = I − tau_i v_iᵀ v_i whose vector v_i is zero before column
+ * i + `shift`.
+ *
+ * @param v `[p, n]`, one vector per row.
+ * @param x `[n, m]`.
+ */
+export async function applyReflections(
+  engine: MatrixEngine,
+  v: Matrix64,
+  tau: Float64Array,
+  shift: number,
+  x: Matrix64,
+  { signal }: TaskOptions = {},
+): Promise<void> {
+  const n = v.cols
+  const first = Math.floor((v.rows - 1) / BLOCK) * BLOCK
+  for (let start = first; start >= 0; start -= BLOCK) {
+    checkAborted(signal)
+    const end = Math.min(v.rows, start + BLOCK)
+    const from = Math.min(start + shift, n)
+    if (from >= n) continue
+    // The block's vectors are zero before column `from`: so are its effects on the rows before it.
+    const block = columnRange(rowRange(v, start, end), from, n)
+    const rows = rowRange(x, from, n)
+    const t = await reflectorTriangle(engine, block, tau.subarray(start, end))
+    const projected = await engine.multiply(t, await engine.multiply(block, rows))
+    const change = (await engine.multiply(block, projected, { transposeA: true })).data
+    const target = rows.data
+    for (let i = 0; i < target.length; i++) target[i] = target[i]! - change[i]!
+  }
+}

@@ -1,0 +1,120 @@
+/** Making, checking and rearranging row-major matrices. */
+import { fail } from '../core/index.ts'
+import type { Matrix, Matrix64 } from './matrix.ts'
+
+/** A zero float64 matrix `[rows, cols]`. */
+export function zeros64(rows: number, cols: number): Matrix64 {
+  return { rows, cols, data: new Float64Array(rows * cols) }
+}
+
+/** A new array of the same element type as `like`, zeros. */
+export function arrayLike<T extends Float32Array | Float64Array>(like: T, length: number): T {
+  return (like instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)) as T
+}
+
+/** The identity `[n, n]` in float64. */
+export function identity64(n: number): Matrix64 {
+  const matrix = zeros64(n, n)
+  for (let i = 0; i < n; i++) matrix.data[i * n + i] = 1
+  return matrix
+}
+
+/** The matrix in float64: itself when it already is. */
+export function toMatrix64(matrix: Matrix): Matrix64 {
+  const { rows, cols, data } = matrix
+  return { rows, cols, data: data instanceof Float64Array ? data : Float64Array.from(data) }
+}
+
+/** The matrix rounded to the element type of `like`; itself when it already has it. */
+export function toTypeOf<T extends Float32Array | Float64Array>(matrix: Matrix, like: T): Matrix<T> {
+  const { rows, cols, data } = matrix
+  if (data instanceof Float32Array === like instanceof Float32Array) return { rows, cols, data: data as T }
+  const copy = arrayLike(like, data.length)
+  copy.set(data)
+  return { rows, cols, data: copy }
+}
+
+/** Rows first … last−1, a view. */
+export function rowRange<T extends Float32Array | Float64Array>(
+  matrix: Matrix<T>,
+  first: number,
+  last: number,
+): Matrix<T> {
+  const { cols, data } = matrix
+  return { rows: last - first, cols, data: data.subarray(first * cols, last * cols) as T }
+}
+
+/** Columns first … last−1, a copy (a view when that is all of them). */
+export function columnRange<T extends Float32Array | Float64Array>(
+  matrix: Matrix<T>,
+  first: number,
+  last: number,
+): Matrix<T> {
+  const { rows, cols, data } = matrix
+  const width = last - first
+  if (width === cols) return matrix
+  const out = arrayLike(data, rows * width)
+  for (let i = 0; i < rows; i++) out.set(data.subarray(i * cols + first, i * cols + last), i * width)
+  return { rows, cols: width, data: out }
+}
+
+const TILE = 32
+
+/** The transposed matrix, a copy. */
+export function transposed<T extends Float32Array | Float64Array>(matrix: Matrix<T>): Matrix<T> {
+  const { rows, cols, data } = matrix
+  const out = arrayLike(data, rows * cols)
+  // In tiles, so that neither side leaves the cache between neighbours.
+  for (let i0 = 0; i0 < rows; i0 += TILE) {
+    const i1 = Math.min(rows, i0 + TILE)
+    for (let j0 = 0; j0 < cols; j0 += TILE) {
+      const j1 = Math.min(cols, j0 + TILE)
+      for (let i = i0; i < i1; i++) for (let j = j0; j < j1; j++) out[j * rows + i] = data[i * cols + j]!
+    }
+  }
+  return { rows: cols, cols: rows, data: out }
+}
+
+/**
+ * Throws unless `data` has rows × cols elements and all of them are finite.
+ *
+ * @param what names the matrix in the message, e.g. `'Symmetric eigenproblem'`.
+ * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`.
+ */
+export function checkMatrix(matrix: Matrix, what: string): void {
+  const { rows, cols, data } = matrix
+  if (data.length !== rows * cols)
+    fail(
+      'SHAPE_MISMATCH',
+      `${what}: a matrix [${rows}, ${cols}] has ${rows * cols} elements; the array has ${data.length}.`,
+    )
+  checkFinite(data, `${what}: matrix [${rows}, ${cols}]`)
+}
+
+/** Throws `NOT_FINITE` unless all numbers are finite. @param what begins the message. */
+export function checkFinite(data: Float32Array | Float64Array, what: string): void {
+  // x − x is 0 for finite x and NaN otherwise: one sum instead of a test per element.
+  let sum = 0
+  for (let i = 0; i < data.length; i++) sum += data[i]! - data[i]!
+  if (sum === 0) return
+  const index = data.findIndex((value) => !Number.isFinite(value))
+  fail(
+    'NOT_FINITE',
+    `${what}: all elements must be finite numbers; element ${index} is ${data[index]}. Check where the values come from.`,
+  )
+}
+
+/** Σ x² in float64; may overflow for elements beyond 1e154. */
+export function sumOfSquares(data: Float32Array | Float64Array): number {
+  // Four sums: shorter dependency chains, and smaller rounding errors.
+  let [a, b, c, d] = [0, 0, 0, 0]
+  const whole = data.length - (data.length % 4)
+  for (let i = 0; i < whole; i += 4) {
+    a += data[i]! * data[i]!
+    b += data[i + 1]! * data[i + 1]!
+    c += data[i + 2]! * data[i + 2]!
+    d += data[i + 3]! * data[i + 3]!
+  }
+  for (let i = whole; i < data.length; i++) a += data[i]! * data[i]!
+  return a + b + (c + d)
+}

@@ -1,0 +1,27 @@
+/** The one rule of matrix products. */
+import { fail } from '../core/index.ts'
+import type { Matrix } from './matrix.ts'
+
+/** Shape `[m, k] @ [k, n]` of a product. */
+export interface ProductShape {
+  readonly m: number
+  readonly k: number
+  readonly n: number
+}
+
+/**
+ * The shape of `op(a) @ op(b)`.
+ *
+ * @throws WhittleError `SHAPE_MISMATCH` when the inner lengths differ.
+ */
+export function checkProduct(
+  a: Matrix,
+  b: Matrix,
+  { transposeA = false, transposeB = false }: { readonly transposeA?: boolean; readonly transposeB?: boolean },
+): ProductShape {
+  const [m, k] = transposeA ? [a.cols, a.rows] : [a.rows, a.cols]
+  const [inner, n] = transposeB ? [b.cols, b.rows] : [b.rows, b.cols]
+  if (k !== inner)
+    fail('SHAPE_MISMATCH', `Matrix product: inner lengths must agree; got [${m}, ${k}] @ [${inner}, ${n}].`)
+  return { m, k, n }
+}
