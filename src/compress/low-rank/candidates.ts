@@ -117,7 +117,9 @@ export async function ranksByPolicy(
       const raw: Record<string, number> = {}
       for (const role of roles) {
         const unfoldings = await unit.spectra.singularValues(variant, role)
-        raw[role] = Math.max(...unfoldings.map(({ values, rows, cols }) => evbmf(values, rows, cols).rank))
+        raw[role] = Math.max(
+          ...unfoldings.map(({ values, rows, cols }) => evbmf(values, rows, cols, { tolerance: 'relative' }).rank),
+        )
       }
       return { ranks: each((role) => align(Math.max(1, raw[role]!), role)), rawRanks: raw }
     }
@@ -125,11 +127,13 @@ export async function ranksByPolicy(
       const refusal = unit.sites.map(amctRefusal).find((reason) => reason !== undefined)
       if (refusal) return refusal
       const [unfolding] = await unit.spectra.singularValues(variant, 'rank')
-      const { values, rows, cols } = unfolding!
-      const { rank, raw } = amctRank(values, {
-        rows,
-        cols,
-        minChannels: Math.min(unit.leader.inputs, unit.leader.outputs),
+      const { inputs, outputs, kernel } = unit.leader
+      const [kernelHeight, kernelWidth] = kernel as [number, number]
+      const { rank, raw } = amctRank(unfolding!.values, {
+        outputChannels: outputs,
+        inputChannels: inputs,
+        kernelHeight,
+        kernelWidth,
       })
       return { ranks: { rank }, rawRanks: { rank: raw } }
     }

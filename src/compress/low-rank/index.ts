@@ -1,6 +1,15 @@
 export { type AmctMode, amctMode, amctRefusal } from './amct.ts'
 export { type Applied, type ApplyContext, applyLowRank, type StepOutcome } from './apply.ts'
-export { FORM_NAMES, type FormName, type FormVariant, type Ranks, type Stage, variantsOf } from './forms.ts'
+export {
+  type ChainCost,
+  FORM_NAMES,
+  type FormName,
+  type FormVariant,
+  type Ranks,
+  type Stage,
+  siteCost,
+  variantsOf,
+} from './forms.ts'
 export {
   type DecomposeInfo,
   type DecomposeInfoEntry,

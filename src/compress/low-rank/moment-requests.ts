@@ -1,4 +1,5 @@
 /** Which moments to collect for which site, and what the collected sums mean for the fit. */
+import { intAttribute } from '../../graph/index.ts'
 import type { Site } from '../sites.ts'
 import type { SiteMoments } from './moments.ts'
 import { canShiftBias } from './replace.ts'
@@ -23,12 +24,7 @@ export interface MomentRequest {
 /** The request for a site, or the reason why it can only be decomposed by its weight. */
 export function momentRequest(site: Site): MomentRequest | string {
   if (site.kind === 'transposed-convolution') return 'Transposed convolutions are fitted to their weight.'
-  if (
-    site.kind === 'linear' &&
-    site.op === 'Gemm' &&
-    site.node.attributes.get('transA')?.kind === 'int' &&
-    site.node.attributes.get('transA')?.value === 1n
-  )
+  if (site.op === 'Gemm' && intAttribute(site.node, 'transA', 0) !== 0)
     return 'A Gemm with transA is fitted to its weight.'
   const pads = explicitPads(site)
   if (!pads) return 'Its padding depends on an input shape that is not known.'
