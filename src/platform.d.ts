@@ -24,18 +24,3 @@ declare const performance: Performance
 
 declare function setTimeout(callback: () => void, milliseconds?: number): unknown
 declare function atob(base64: string): string
-
-declare namespace WebAssembly {
-  class Memory {
-    constructor(descriptor: { initial: number; maximum?: number })
-    readonly buffer: ArrayBuffer
-  }
-  class Module {
-    constructor(bytes: Uint8Array)
-  }
-  class Instance {
-    constructor(module: Module, imports?: object)
-    readonly exports: Record<string, unknown>
-  }
-  function compile(bytes: Uint8Array): Promise<Module>
-}
