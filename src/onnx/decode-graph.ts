@@ -80,7 +80,7 @@ function sparseName(reader: WireReader): string {
       reader.message(() =>
         reader.fields(TensorProto, (inner) => {
           if (inner === 'name' && field === 'values') name = reader.string()
-          else if (inner === 'data_location') isExternal = reader.int32() === 1
+          else if (inner === 'data_location') isExternal = reader.int32() === 1 || isExternal
           else reader.skipValue()
           return true
         }),

@@ -164,7 +164,7 @@ function externalTensor(source: Source, header: Header, dtype: DType, byteLength
 /**
  * Reads a TensorProto; the reader stands in it.
  *
- * @param role what the tensor is, for messages, e.g. `initializer`.
+ * @param role what the tensor is, for messages, e.g. `initializer`; its name follows when it has one.
  * @throws WhittleError `INVALID_MODEL` when shape and data do not fit.
  */
 export function decodeTensorProto(source: Source, role: string): DecodedTensor {
@@ -193,7 +193,7 @@ export function decodeTensorProto(source: Source, role: string): DecodedTensor {
       )
     return { name, tensor: undefined, notes }
   }
-  const what = `${reader.what}: ${role} '${name}' ${dtype} [${dims.join(', ')}]`
+  const what = `${reader.what}: ${role}${name === '' ? '' : ` '${name}'`} ${dtype} [${dims.join(', ')}]`
   const count = countElements(dims, what)
   if (dtype === 'string') {
     if (header.strings.length !== count)
