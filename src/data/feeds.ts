@@ -10,6 +10,7 @@ import {
   isFloat,
   sizeOf,
   Tensor,
+  type TypedArray,
   toFloat32,
   toFloat64,
 } from '../tensor/index.ts'

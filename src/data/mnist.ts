@@ -26,14 +26,15 @@ async function unpacked(file: ByteSource): Promise<ByteSource> {
 async function openIdx(packed: ByteSource, axes: number): Promise<Idx> {
   const file = await unpacked(packed)
   const offset = 4 + 4 * axes
-  const header = await readRange(file, 0, offset)
-  const view = new DataView(header.buffer, header.byteOffset, offset)
-  if (view.getUint32(0) !== 0x0800 + axes)
+  const magic = [...(await readRange(file, 0, 4))]
+  if (magic.join() !== [0, 0, 8, axes].join())
     fail(
       'INVALID_FILE',
       `idx file '${file.name}': must begin with 00 00 08 0${axes} (unsigned bytes, ${axes} axes); got ` +
-        `${[...header.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')}.`,
+        `${magic.map((byte) => byte.toString(16).padStart(2, '0')).join(' ')}.`,
     )
+  const header = await readRange(file, 0, offset)
+  const view = new DataView(header.buffer, header.byteOffset, offset)
   const shape = Array.from({ length: axes }, (_, axis) => view.getUint32(4 + 4 * axis))
   const elements = shape.reduce((product, extent) => product * extent, 1)
   if (file.size - offset !== elements)
