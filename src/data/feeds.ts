@@ -146,7 +146,7 @@ export function fitToInput(tensor: Tensor, input: InputSpec, layout?: FeedOption
   if (dtype === undefined || dtype === fitted.dtype) return fitted
   if (isFloat(dtype))
     return fromNumbers(dtype === 'float64' ? toFloat64(fitted) : toFloat32(fitted), fitted.shape, dtype)
-  if (isFloat(fitted.dtype) && !toFloat32(fitted).every(Number.isFinite))
+  if (WHOLE[dtype] && isFloat(fitted.dtype) && !toFloat32(fitted).every(Number.isFinite))
     fail(
       'NOT_FINITE',
       `Model input '${input.name}' of type ${dtype} needs finite values; the data hold NaN or infinity.`,

@@ -91,8 +91,8 @@ function keepsValues({ channels, scale, mean, std }: Preprocess): boolean {
 /** `[N, H, W, C]` as `[N, C, H, W]` where the axes can only be meant so; anything else as it is. */
 function channelsFirst(tensor: Tensor): Tensor {
   const [count = 0, height = 0, width = 0, channels = 0] = tensor.shape
-  const isChannels = (extent: number): boolean => extent === 1 || extent === 3 || extent === 4
-  if (tensor.shape.length !== 4 || isChannels(height) || !isChannels(channels)) return tensor
+  const isLast = (channels === 1 || channels === 3 || channels === 4) && height > 4 && width > 4
+  if (tensor.shape.length !== 4 || !isLast) return tensor
   const from = toFloat32(tensor)
   const out = new Float32Array(from.length)
   const plane = height * width
