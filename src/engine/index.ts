@@ -1,6 +1,26 @@
+export {
+  collectMoments,
+  type FeedSource,
+  type MomentOptions,
+  type MomentRequest,
+} from './accumulate.ts'
+export { type BenchmarkOptions, type BenchmarkResult, type BenchmarkSubject, benchmark } from './benchmark.ts'
+export {
+  type CompareOptions,
+  compareModels,
+  DifferenceSums,
+  type ModelComparison,
+  type ValueDifference,
+} from './compare.ts'
 export { createEvaluator, type EvaluatorOptions } from './evaluator.ts'
 export { type InputShapeOptions, inputShapesOf, type RandomFeedOptions, randomFeeds, requiredInputs } from './feeds.ts'
-export { createMatrixEngine, type MatrixEngineOptions } from './matrix-engine.ts'
+export {
+  createMatrixEngine,
+  createMatrixEngine,
+  type MatrixEngineOptions,
+  type MatrixEngineOptions,
+} from './matrix-engine.ts'
+export type { Moments } from './moment-sums.ts'
 export { type ObservedValue, type ObserveOptions, observeShapes } from './observe.ts'
 export type { OrtElementType, OrtRuntime, OrtSession, OrtSessionOptions, OrtTensor, OrtValueMetadata } from './ort.ts'
 export { cutToOutputs, valueNames, withOutputs } from './outputs.ts'

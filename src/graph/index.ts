@@ -11,6 +11,8 @@ export {
   tensorAttribute,
 } from './attributes.ts'
 export { createNode, GraphBuilder } from './builder.ts'
+export { assertModel, checkModel, type Problem } from './check.ts'
+export { type ModelCost, modelCost, type NodeCost, type Shapes } from './cost.ts'
 export { definedNames, removeNodes, replaceUses } from './edit.ts'
 export type { Evaluator, Executable, LoadOptions, TensorMap } from './evaluator.ts'
 export { GraphIndex } from './graph-index.ts'
@@ -35,8 +37,12 @@ export { modelHash } from './model-hash.ts'
 export { ensureUniqueNames, NameGenerator } from './names.ts'
 export { WEIGHT_FACTS, type WeightFacts, weightFactsOf } from './operators.ts'
 export {
+  CANONICAL_OPSET,
+  canonical,
   constantsToInitializers,
   constantTensor,
+  foldBatchNorm,
+  foldConstants,
   freezeInitializers,
   type Pass,
   type PassContext,
@@ -45,5 +51,7 @@ export {
   removeUnused,
   removeUnusedFrom,
   runPasses,
+  SIMPLIFY_PASSES,
+  simplify,
 } from './passes/index.ts'
 export { capturedNames, forEachGraph, forEachModelNode, forEachNode, topologicalOrder, usedNames } from './traverse.ts'

@@ -21,7 +21,7 @@ export interface PassResult {
  * A rewrite of the graph that leaves the network's function unchanged.
  *
  * Obligations: the given model is not written to; names, order and types of the graph's inputs and outputs stay; the
- * result is in topological order and passes `checkModel`; running the pass again changes nothing more.
+ * result is in topological order and passes `checkModel`; running the pass on its own result leaves it as it is.
  */
 export interface Pass {
   /** Kebab-case. */
