@@ -14,12 +14,7 @@ export {
 } from './compare.ts'
 export { createEvaluator, type EvaluatorOptions } from './evaluator.ts'
 export { type InputShapeOptions, inputShapesOf, type RandomFeedOptions, randomFeeds, requiredInputs } from './feeds.ts'
-export {
-  createMatrixEngine,
-  createMatrixEngine,
-  type MatrixEngineOptions,
-  type MatrixEngineOptions,
-} from './matrix-engine.ts'
+export { createMatrixEngine, type MatrixEngineOptions } from './matrix-engine.ts'
 export type { Moments } from './moment-sums.ts'
 export { type ObservedValue, type ObserveOptions, observeShapes } from './observe.ts'
 export type { OrtElementType, OrtRuntime, OrtSession, OrtSessionOptions, OrtTensor, OrtValueMetadata } from './ort.ts'
