@@ -20,6 +20,7 @@ export interface BatchOptions {
   readonly limit?: number | undefined
   /** Shuffles with this seed; absent: the data's own order. */
   readonly shuffle?: number | undefined
+  /** Stops the pass: the next batch is not read, `ABORTED` is thrown. */
   readonly signal?: AbortSignal | undefined
 }
 

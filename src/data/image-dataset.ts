@@ -30,7 +30,9 @@ export interface ImageFile {
 
 /** Options of {@link imageDataset}. */
 export interface ImageDatasetOptions {
+  /** For records; default `images`. */
   readonly name?: string | undefined
+  /** What turns files into pixels. */
   readonly decoder: ImageDecoder
   /** Resize, crop and pad while reading; absent: all pictures must have one size. */
   readonly geometry?: Geometry | undefined

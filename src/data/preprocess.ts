@@ -156,7 +156,8 @@ function applyValues(tensor: Tensor, preprocess: Preprocess): Tensor {
 
 /**
  * Applies a preprocessing to a batch. Only the first input is changed: it is the picture, further ones are data that
- * belong to it. Arrays with channels last (`[N, H, W, 1]`, 3 or 4 channels) are brought to channels first.
+ * belong to it. Arrays with channels last (`[N, H, W, C]` of
+ * 1, 3 or 4 channels, H and W above 4) are brought to channels first.
  *
  * @param withGeometry whether resize, crop and pad are applied too; default: when they are meant for all sources.
  * @throws WhittleError `INVALID_DATA` when mean or std do not fit the channels, or samples to resize are no pictures.
