@@ -7,10 +7,10 @@ import {
   findSites,
   type LowRankOptions,
   type LowRankPlan,
-  type MomentRequest,
   momentRequest,
   planLowRank,
   recordLowRank,
+  type SiteMomentRequest,
   type SiteMoments,
   siteMoments,
 } from '../compress/index.ts'
@@ -78,7 +78,7 @@ async function gatherMoments(
 ): Promise<Map<string, SiteMoments>> {
   const { sites } = findSites(model, shapes)
   const limit = options.momentBytes ?? 2 ** 30
-  const requests: MomentRequest[] = []
+  const requests: SiteMomentRequest[] = []
   const unfitted: string[] = []
   let bytes = 0
   for (const site of sites) {
@@ -92,11 +92,19 @@ async function gatherMoments(
     }
   }
   warnings.push(...unfitted.map((reason) => `Fitted to the weight, not to data: ${reason}`))
-  const collected = await collectMoments(runtime.evaluator, model, requests, options.data!, options)
+  const collected = await collectMoments(runtime.evaluator, model, requests, options.data!, {
+    ...options,
+    memoryBytes: limit,
+  })
   const moments = new Map<string, SiteMoments>()
   for (const site of sites) {
     const found = collected.get(site.name)
-    if (found) moments.set(site.name, siteMoments(site, found.groups, found.count))
+    if (!found) continue
+    const groups = found.gram.map((sum, group) => ({
+      second: sum.map((value) => value / found.count),
+      mean: found.mean[group]!,
+    }))
+    moments.set(site.name, siteMoments(site, groups, found.count))
   }
   return moments
 }

@@ -90,6 +90,7 @@ export async function inspect(
     warnings.push(`Shapes and MACs are not known: ${error.message}`)
   }
   const { sites, skips } = findSites(prepared, shapes)
+  const { parameters, bytes, macs } = modelCost(prepared, shapes)
   return {
     irVersion: model.irVersion,
     opsets: Object.fromEntries([...model.opsets].map(([domain, version]) => [domain || 'ai.onnx', version])),
@@ -97,7 +98,7 @@ export async function inspect(
     inputs: prepared.graph.inputs.map(describeValue),
     outputs: prepared.graph.outputs.map(describeValue),
     operators: countOperators(model),
-    cost: modelCost(prepared, shapes),
+    cost: { parameters, bytes, macs },
     layers: sites.map(describeSite),
     skips,
     warnings,

@@ -6,6 +6,7 @@ import {
   constantsToInitializers,
   ensureUniqueNames,
   foldConstants,
+  freezeInitializers,
   type Model,
   removeUnused,
   runPasses,
@@ -16,8 +17,7 @@ import type { Runtime } from './runtime.ts'
  * A checked clone with unique node names and with weights as initializers: Constant nodes are turned into initializers,
  * and weights that are computed from constants (a Reshape before a MatMul, say) are computed now.
  *
- * Before IR version 4 every initializer had to be listed among the inputs too; those entries are dropped there, since
- * nobody meant them to be fed.
+ * Initializers that are listed among the inputs, as IR version 3 required, become plain constants.
  *
  * @throws WhittleError `INVALID_MODEL` listing what is wrong with the graph.
  */
@@ -29,13 +29,8 @@ export async function prepareModel(
   assertModel(model)
   const clone = cloneModel(model)
   ensureUniqueNames(clone)
-  if (clone.irVersion < 4) {
-    const { graph } = clone
-    graph.inputs = graph.inputs.filter((input) => !graph.initializers.has(input.name))
-    clone.irVersion = 4
-  }
   checkAborted(task.signal)
-  const result = await runPasses(clone, [constantsToInitializers, foldConstants, removeUnused], {
+  const result = await runPasses(clone, [constantsToInitializers, freezeInitializers, foldConstants, removeUnused], {
     evaluator: runtime.evaluator,
     signal: task.signal,
   })

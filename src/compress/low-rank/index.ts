@@ -17,7 +17,7 @@ export {
   formatDecomposeInfo,
   parseDecomposeInfo,
 } from './info.ts'
-export { type MomentRequest, momentRequest, type PatchAverages, siteMoments } from './moment-requests.ts'
+export { momentRequest, type PatchAverages, type SiteMomentRequest, siteMoments } from './moment-requests.ts'
 export type { GroupMoments, SiteMoments } from './moments.ts'
 export { type LowRankOptions, type PlanContext, planLowRank } from './plan.ts'
 export { type Budget, parseBudget, parseRankPolicy, type RankPolicy } from './policy.ts'

@@ -5,7 +5,7 @@ import type { SiteMoments } from './moments.ts'
 import { canShiftBias } from './replace.ts'
 
 /** Asks for the second moments of the patches that a site's weight is applied to. */
-export interface MomentRequest {
+export interface SiteMomentRequest {
   /** Name of the site. */
   readonly site: string
   /** Name of the activation that feeds it. */
@@ -22,7 +22,7 @@ export interface MomentRequest {
 }
 
 /** The request for a site, or the reason why it can only be decomposed by its weight. */
-export function momentRequest(site: Site): MomentRequest | string {
+export function momentRequest(site: Site): SiteMomentRequest | string {
   if (site.kind === 'transposed-convolution') return 'Transposed convolutions are fitted to their weight.'
   if (site.op === 'Gemm' && intAttribute(site.node, 'transA', 0) !== 0)
     return 'A Gemm with transA is fitted to its weight.'
