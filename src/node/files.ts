@@ -2,8 +2,8 @@
 import { open } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { checkAborted, fail } from '../core/index.ts'
-import { ensureUniqueNames, type Model } from '../graph/index.ts'
-import { decodeModel, encodeModelChunks } from '../onnx/index.ts'
+import { ensureUniqueNames, forEachGraph, type Model } from '../graph/index.ts'
+import { decodeModel, type ExternalPart, encodeModelChunks, encodeModelWithExternalData } from '../onnx/index.ts'
 import { externalDataBeside } from './external-data.ts'
 import { fileError } from './file-error.ts'
 import { StagedFiles } from './staged-files.ts'
@@ -13,7 +13,7 @@ const BYTES_PER_READ = 64 * 2 ** 20
 /** Protobuf's limit; larger models keep their weights in other files. */
 const MAX_MODEL_BYTES = 2 ** 31 - 1
 
-/** Options of {@link loadModel} and {@link saveModel}. */
+/** Options of {@link loadModel}. */
 export interface FileOptions {
   /** Cancels reading or writing. */
   readonly signal?: AbortSignal | undefined
@@ -61,13 +61,18 @@ async function readWhole(path: string, signal: AbortSignal | undefined): Promise
   }
 }
 
+/** Options of {@link saveModel}. */
+export interface SaveOptions extends FileOptions {
+  /** Whether weights go to a second file, `path` + `.data`; default: only when one file would reach 2 GB. */
+  readonly externalData?: boolean | undefined
+}
+
 /**
- * Writes an ONNX model, replacing a file of that name only when all of it was written. Beyond 2 GB the weights go to
- * a second file, `path` + `.data`.
+ * Writes an ONNX model, replacing a file of that name only when all of it was written.
  *
  * @throws WhittleError `INVALID_ARGUMENT` when the file cannot be written, `ABORTED`.
  */
-export async function saveModel(model: Model, path: string, options: FileOptions = {}): Promise<void> {
+export async function saveModel(model: Model, path: string, options: SaveOptions = {}): Promise<void> {
   const files = new StagedFiles()
   try {
     await stageModel(files, model, path, options)
@@ -77,14 +82,39 @@ export async function saveModel(model: Model, path: string, options: FileOptions
   }
 }
 
-/** Writes a model into a set of files that appear together; the model itself last. */
+/** Writes a model into a set of files that appear together; its weights, when they are apart, before it. */
 export async function stageModel(
   files: StagedFiles,
   model: Model,
   path: string,
-  options: FileOptions = {},
+  options: SaveOptions = {},
 ): Promise<void> {
-  await files.write(path, encodeModelChunks(model).chunks, options)
+  const { externalData = weightBytes(model) > MAX_MODEL_BYTES - STRUCTURE_BYTES } = options
+  if (!externalData) return files.write(path, encodeModelChunks(model).chunks, options)
+  const { chunks, external } = encodeModelWithExternalData(model, { location: `${basename(path)}.data` })
+  await files.write(`${path}.data`, contentsOf(external.parts), options)
+  await files.write(path, chunks, options)
+}
+
+/** Room for everything in a model file that is no weight. */
+const STRUCTURE_BYTES = 64 * 2 ** 20
+
+function weightBytes(model: Model): number {
+  let bytes = 0
+  forEachGraph(model.graph, ({ initializers }) => {
+    for (const tensor of initializers.values()) bytes += tensor.byteLength
+  })
+  return bytes
+}
+
+/** The contents of a file of external weights, with zeros in the gaps. */
+function* contentsOf(parts: readonly ExternalPart[]): Iterable<Uint8Array> {
+  let at = 0
+  for (const { offset, tensor } of parts) {
+    if (offset > at) yield new Uint8Array(offset - at)
+    yield tensor.bytes
+    at = offset + tensor.byteLength
+  }
 }
 
 /** The name of a model's record: `model.onnx` → `model.onnx.record.json`. */
