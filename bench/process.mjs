@@ -1,0 +1,61 @@
+// Runs one measurement in a fresh process, so that its peak memory is its own and nothing is warm from another.
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+
+/** Seconds of CPU that everything on this machine has used so far; `undefined` where /proc does not tell. */
+function machineCpuSeconds() {
+  try {
+    const [, user, nice, system, , , irq, softirq] = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0].split(/\s+/)
+    return (Number(user) + Number(nice) + Number(system) + Number(irq) + Number(softirq)) / 100
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Runs a command that prints one JSON object as its last line on standard output.
+ *
+ * @returns its object, with `wall` (seconds from start to exit), `output` (what it printed before) and `others` (CPUs that other processes kept busy
+ *   meanwhile: how far the figures can be trusted; needs `cpu`, the process' own CPU seconds, in the object).
+ * @throws Error with the process' own words when it fails.
+ */
+export async function measure(command, args, { env = {}, cwd } = {}) {
+  const before = machineCpuSeconds()
+  const started = performance.now()
+  const { code, signal, stdout, stderr } = await run(command, args, { env: { ...process.env, ...env }, cwd })
+  const wall = (performance.now() - started) / 1000
+  const after = machineCpuSeconds()
+  const output = stdout.trimEnd()
+  const last = output.slice(output.lastIndexOf('\n') + 1)
+  if (code !== 0 || !last.startsWith('{')) {
+    const words = (stderr.trim() || stdout.trim()).split('\n').slice(-4).join(' ')
+    const how = signal ? `was ended by ${signal}` : `ended with exit code ${code}`
+    throw new Error(`${args[0]} ${how}: ${words}`)
+  }
+  const result = JSON.parse(last)
+  const busy = before === undefined || result.cpu === undefined ? undefined : after - before - result.cpu
+  const text = output.slice(0, output.length - last.length)
+  return { ...result, wall, output: text, others: busy === undefined ? undefined : Math.max(0, busy) / wall }
+}
+
+function run(command, args, options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      stdout += text
+    })
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      stderr = (stderr + text).slice(-20_000)
+    })
+    child.on('error', reject)
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }))
+  })
+}
+
+/** What a measured Node process says of itself at its end: CPU seconds and the peak of its resident memory in MB. */
+export function usage() {
+  const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage()
+  return { cpu: (userCPUTime + systemCPUTime) / 1e6, peakMB: (maxRSS * 1024) / 1e6 }
+}

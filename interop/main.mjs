@@ -1,0 +1,112 @@
+// npm run interop: what Whittle computes and writes, checked by other people's programs in Python. Every check says
+// what it found, or why it could not run; a difference makes the command fail.
+import { execFile } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { findPython, missing, PYTHON, pythonEnvironment } from './python.mjs'
+
+const ROOT = join(import.meta.dirname, '..')
+const SHARED = process.env.WHITTLE_SHARED ?? join(ROOT, '..', 'shared')
+const MODEL = join(SHARED, 'models', 'onnx', 'resnet20-cifar10.onnx')
+const TRAINED = join(SHARED, 'models', 'torch', 'cifar10_resnet', 'resnet20-12fca82f.th')
+const CHECKOUT = process.env.WHITTLE_AMCT
+
+const folder = mkdtempSync(join(tmpdir(), 'whittle-interop-'))
+
+/** Each file of a check is made once, when the first check needs it. */
+const once = (make) => {
+  let made
+  return () => {
+    made ??= make()
+    return made
+  }
+}
+const jsonFile = (name, value) => {
+  const path = join(folder, name)
+  writeFileSync(path, JSON.stringify(value))
+  return path
+}
+
+const spectraCases = once(async () => (await import('./spectra.mjs')).spectra())
+const networkJob = once(async () => {
+  const { networkJob: make } = await import('./networks.mjs')
+  const job = { ...(await make(folder, MODEL)), trained: TRAINED, depth: 20, checkout: CHECKOUT }
+  return jsonFile('networks.json', { ...job, spectra: await spectraCases() })
+})
+
+const noModels = () =>
+  [MODEL, TRAINED].every((path) => existsSync(path))
+    ? undefined
+    : 'the trained ResNet-20 is not there; WHITTLE_SHARED names the folder of test models.'
+const noAmct = () =>
+  noModels() ?? (CHECKOUT ? undefined : 'WHITTLE_AMCT does not name a checkout of AMCT’s open source.')
+
+const CHECKS = [
+  {
+    name: 'factors: Tucker-2, spatial, channel and matrix SVD against TensorLy and NumPy',
+    modules: ['numpy', 'scipy', 'onnx', 'tensorly'],
+    args: async () => {
+      const { oneLayerCases } = await import('./one-layer.mjs')
+      return ['factors.py', jsonFile('factors.json', await oneLayerCases(folder))]
+    },
+  },
+  {
+    name: 'ranks: EVBMF and AMCT’s clamp against scipy',
+    modules: ['numpy', 'scipy'],
+    args: async () => ['evbmf.py', jsonFile('spectra.json', await spectraCases())],
+  },
+  ...[
+    ['original', 'ResNet-20: parameters and outputs in PyTorch', noModels],
+    ['tucker', 'ResNet-20, Tucker-2: our factors in PyTorch’s convolutions', noModels],
+    ['amct-reads', 'ResNet-20, spatial: AMCT rebuilds it from our decompose_info.json', noAmct],
+    ['amct-writes', 'ResNet-20: AMCT’s own decomposition beside --rank amct', noAmct],
+  ].map(([check, name, refusal]) => ({
+    name,
+    modules: ['numpy', 'onnx', 'torch'],
+    refusal,
+    args: async () => ['networks.py', await networkJob(), check],
+  })),
+]
+
+async function runCheck({ modules, refusal, args }, python) {
+  const reason = missing(python, modules) ?? refusal?.()
+  if (reason) return { skipped: reason }
+  const [script, ...rest] = await args()
+  const options = { env: { ...process.env, ...pythonEnvironment() }, maxBuffer: 2 ** 26 }
+  try {
+    const { stdout } = await promisify(execFile)(
+      PYTHON,
+      [join(import.meta.dirname, 'python', script), ...rest],
+      options,
+    )
+    return JSON.parse(stdout.trimEnd().split('\n').at(-1))
+  } catch (error) {
+    return { problems: [(error.stderr ?? error.message).trim().split('\n').slice(-3).join(' ')] }
+  }
+}
+
+let failed = 0
+let skipped = 0
+try {
+  const python = await findPython(['numpy', 'scipy', 'onnx', 'torch', 'tensorly'])
+  for (const check of CHECKS) {
+    const started = performance.now()
+    const result = await runCheck(check, python)
+    const seconds = ((performance.now() - started) / 1000).toFixed(1)
+    if (result.skipped) {
+      skipped++
+      console.log(`skip  ${check.name}: ${result.skipped}`)
+    } else if (result.problems.length > 0) {
+      failed++
+      console.log(`FAIL  ${check.name} (${seconds} s)`)
+      for (const problem of result.problems.slice(0, 10)) console.log(`      ${problem}`)
+    } else console.log(`ok    ${check.name}: ${result.found} (${seconds} s)`)
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true })
+}
+const agreed = CHECKS.length - failed - skipped
+console.log(`${agreed} agree, ${failed} differ, ${skipped} skipped.`)
+process.exit(failed === 0 ? 0 : 1)
