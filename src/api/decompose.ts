@@ -31,6 +31,15 @@ export interface DecomposeOptions extends LowRankOptions, TaskOptions {
   readonly data?: (() => AsyncIterable<TensorMap>) | undefined
   /** Bound on the memory for moments, in bytes; default 1 GiB. Layers beyond it are fitted to their weight. */
   readonly momentBytes?: number | undefined
+  /** What {@link collectSiteMoments} returned for the same model, in place of `data`. */
+  readonly moments?: CollectedMoments | undefined
+}
+
+/** Moments of the inputs of a model's layers, for any number of decompositions of that model. */
+export interface CollectedMoments {
+  readonly sites: ReadonlyMap<string, SiteMoments>
+  /** Layers that will be fitted to their weight, and why. */
+  readonly warnings: readonly string[]
 }
 
 /** What {@link decompose} returns. */
@@ -53,11 +62,12 @@ export async function decompose(model: Model, options: DecomposeOptions, runtime
   const prepared = await prepareModel(model, runtime, options)
   const shapes = await observeShapes(runtime.evaluator, prepared, { inputShapes, signal })
   const before = modelCost(prepared, shapes)
-  const warnings: string[] = []
-  const moments = options.data ? await gatherMoments(prepared, options, runtime, shapes, warnings) : undefined
+  const collected =
+    options.moments ?? (options.data && (await gatherMoments(prepared, options.data, options, runtime, shapes)))
+  const moments = collected?.sites
   const context = { matrices: runtime.matrices, shapes, moments, totals: before, signal, onProgress }
   const planned = await planLowRank(prepared, options, context)
-  const plan = { ...planned, warnings: [...planned.warnings, ...warnings] }
+  const plan = { ...planned, warnings: [...planned.warnings, ...(collected?.warnings ?? [])] }
   const applied = await applyLowRank(prepared, plan, context)
   const after = modelCost(applied.model, await observeShapes(runtime.evaluator, applied.model, { inputShapes, signal }))
   const sites = new Map(findSites(prepared, shapes).sites.map((site) => [site.name, site]))
@@ -69,33 +79,48 @@ export async function decompose(model: Model, options: DecomposeOptions, runtime
   }
 }
 
+/**
+ * Collects the moments of the inputs of all layers in one streaming pass, or in several when memory asks for it.
+ *
+ * @throws WhittleError `INVALID_DATA` when there is no batch; otherwise as {@link decompose}.
+ */
+export async function collectSiteMoments(
+  model: Model,
+  data: () => AsyncIterable<TensorMap>,
+  options: Pick<DecomposeOptions, 'inputShapes' | 'momentBytes' | keyof TaskOptions>,
+  runtime: Runtime,
+): Promise<CollectedMoments> {
+  const prepared = await prepareModel(model, runtime, options)
+  const { inputShapes, signal } = options
+  const shapes = await observeShapes(runtime.evaluator, prepared, { inputShapes, signal })
+  return gatherMoments(prepared, data, options, runtime, shapes)
+}
+
 async function gatherMoments(
   model: Model,
-  options: DecomposeOptions,
+  data: () => AsyncIterable<TensorMap>,
+  options: Pick<DecomposeOptions, 'momentBytes' | keyof TaskOptions>,
   runtime: Runtime,
   shapes: ReadonlyMap<string, { readonly shape: readonly number[] }>,
-  warnings: string[],
-): Promise<Map<string, SiteMoments>> {
+): Promise<CollectedMoments> {
   const { sites } = findSites(model, shapes)
   const limit = options.momentBytes ?? 2 ** 30
   const requests: SiteMomentRequest[] = []
-  const unfitted: string[] = []
+  const warnings: string[] = []
   let bytes = 0
   for (const site of sites) {
     const request = momentRequest(site)
-    if (typeof request === 'string') unfitted.push(`'${site.name}': ${request}`)
+    if (typeof request === 'string') warnings.push(`Fitted to the weight, not to data: '${site.name}': ${request}`)
     else if (bytes + request.group * request.size ** 2 * 8 > limit)
-      unfitted.push(`'${site.name}': its moments (${request.size}×${request.size}) exceed the memory allowed for them.`)
+      warnings.push(
+        `Fitted to the weight, not to data: '${site.name}': its moments (${request.size}×${request.size}) exceed the memory for them.`,
+      )
     else {
       bytes += request.group * request.size ** 2 * 8
       requests.push(request)
     }
   }
-  warnings.push(...unfitted.map((reason) => `Fitted to the weight, not to data: ${reason}`))
-  const collected = await collectMoments(runtime.evaluator, model, requests, options.data!, {
-    ...options,
-    memoryBytes: limit,
-  })
+  const collected = await collectMoments(runtime.evaluator, model, requests, data, { ...options, memoryBytes: limit })
   const moments = new Map<string, SiteMoments>()
   for (const site of sites) {
     const found = collected.get(site.name)
@@ -106,5 +131,5 @@ async function gatherMoments(
     }))
     moments.set(site.name, siteMoments(site, groups, found.count))
   }
-  return moments
+  return { sites: moments, warnings }
 }

@@ -1,5 +1,11 @@
 export { CALIBRATION_SAMPLES, type CalibrationOptions, calibrationFeeds } from './calibration.ts'
-export { type Decomposed, type DecomposeOptions, decompose } from './decompose.ts'
+export {
+  type CollectedMoments,
+  collectSiteMoments,
+  type Decomposed,
+  type DecomposeOptions,
+  decompose,
+} from './decompose.ts'
 export { type InspectedLayer, type InspectedValue, type Inspection, type InspectOptions, inspect } from './inspect.ts'
 export { prepareModel } from './prepare.ts'
 export { type ReplayOptions, replay } from './replay.ts'
