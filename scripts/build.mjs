@@ -43,16 +43,32 @@ export function describeDiagnostics(diagnostics) {
   return diagnostics.map((diagnostic) => ts.formatDiagnostic(diagnostic, host).trimEnd())
 }
 
-function compile(name, outputs) {
-  const { fileNames, options, errors } = readProject(name)
-  // Every project sees the core's sources through imports; it emits only the files that are its own.
-  const own = new Set(fileNames.map((path) => resolve(path)))
-  const program = ts.createProgram(fileNames, { ...options, noEmit: false })
-  const write = (path, text, _mark, _onError, sources) => {
-    if (sources?.every((source) => own.has(resolve(source.fileName)))) outputs.set(resolve(path), text)
+/** A compiler host that parses each file once for all projects. */
+function sharedHost() {
+  const host = ts.createCompilerHost({})
+  const { getSourceFile } = host
+  const parsed = new Map()
+  host.getSourceFile = (path, ...rest) => {
+    if (!parsed.has(path)) parsed.set(path, getSourceFile(path, ...rest))
+    return parsed.get(path)
   }
-  const { diagnostics } = program.emit(undefined, write)
-  return describeDiagnostics([...errors, ...ts.getPreEmitDiagnostics(program), ...diagnostics])
+  return host
+}
+
+/** Every project sees the core's sources through imports; it checks and emits only the files that are its own. */
+function compile(name, outputs, host) {
+  const { fileNames, options, errors } = readProject(name)
+  if (fileNames.length === 0) return []
+  const program = ts.createProgram(fileNames, { ...options, noEmit: false }, host)
+  const diagnostics = [...errors, ...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics()]
+  for (const path of fileNames) {
+    const source = program.getSourceFile(path)
+    diagnostics.push(...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source))
+    if (source.isDeclarationFile) continue
+    const emitted = program.emit(source, (output, text) => outputs.set(resolve(output), text))
+    diagnostics.push(...emitted.diagnostics)
+  }
+  return describeDiagnostics(diagnostics)
 }
 
 /**
@@ -64,7 +80,8 @@ export function build({ force = false } = {}) {
   const wanted = fingerprint()
   if (!force && existsSync(STAMP) && readFileSync(STAMP, 'utf8') === wanted && existsSync(DIST)) return []
   const outputs = new Map()
-  const problems = PROJECTS.flatMap((name) => compile(name, outputs))
+  const host = sharedHost()
+  const problems = PROJECTS.flatMap((name) => compile(name, outputs, host))
   if (problems.length > 0) return [...new Set(problems)]
   for (const path of filesUnder(DIST)) if (!outputs.has(path)) rmSync(path)
   for (const [path, text] of outputs) {
