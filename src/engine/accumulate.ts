@@ -202,7 +202,11 @@ function misfit(request: MomentRequest, shape: readonly number[], rule: string):
   )
 }
 
-const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`
+function readable(bytes: number): string {
+  const units = ['KiB', 'MiB', 'GiB', 'TiB'] as const
+  const power = Math.min(units.length, Math.max(1, Math.floor(Math.log2(bytes) / 10)))
+  return `${(bytes / 2 ** (10 * power)).toFixed(1)} ${units[power - 1]}`
+}
 
 /** Units in passes, in their order, each pass within the memory. */
 function planPasses(units: readonly Unit[], mayRepeat: boolean, memoryBytes: number): Unit[][] {
@@ -210,7 +214,7 @@ function planPasses(units: readonly Unit[], mayRepeat: boolean, memoryBytes: num
     if (bytes > memoryBytes)
       fail(
         'INVALID_ARGUMENT',
-        `Layer '${sites[0]}': the second moments of its input need ${mebibytes(bytes)}; ${mebibytes(memoryBytes)} are allowed. Raise memoryBytes or leave the layer out.`,
+        `Layer '${sites[0]}': the second moments of its input need ${readable(bytes)}; ${readable(memoryBytes)} are allowed. Raise memoryBytes or leave the layer out.`,
         { details: { sites: [...sites], bytes } },
       )
   const passes: Unit[][] = []
@@ -227,7 +231,7 @@ function planPasses(units: readonly Unit[], mayRepeat: boolean, memoryBytes: num
     const left = passes.slice(1).flatMap((pass) => pass.flatMap((unit) => unit.sites))
     fail(
       'INVALID_ARGUMENT',
-      `Moments: the layers ${left.map((site) => `'${site}'`).join(', ')} do not fit in ${mebibytes(memoryBytes)} beside the others. Give the data as a function, so that several passes are possible, or raise memoryBytes.`,
+      `Moments: the layers ${left.map((site) => `'${site}'`).join(', ')} do not fit in ${readable(memoryBytes)} beside the others. Give the data as a function, so that several passes are possible, or raise memoryBytes.`,
       { details: { sites: left } },
     )
   }
