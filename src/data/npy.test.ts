@@ -132,7 +132,13 @@ describe('npzDataset', () => {
 })
 
 /** A zip of one member whose directory keeps sizes and offsets in Zip64 fields, as writers do beyond 4 GB. */
-function zip64(name: string, content: Uint8Array, method: 0 | 8, claimed = content.length): Uint8Array {
+function zip64(
+  name: string,
+  content: Uint8Array,
+  method: 0 | 8,
+  claimed = content.length,
+  crc = crc32(content),
+): Uint8Array {
   const packed = method === 8 ? deflateSync(content) : content
   const title = new TextEncoder().encode(name)
   const out = new Uint8Array(30 + title.length + packed.length + 46 + title.length + 28 + 56 + 20 + 22)
@@ -144,7 +150,7 @@ function zip64(name: string, content: Uint8Array, method: 0 | 8, claimed = conte
   const directory = 30 + title.length + packed.length
   view.setUint32(directory, 0x02014b50, true)
   view.setUint16(directory + 10, method, true)
-  view.setUint32(directory + 16, crc32(content), true)
+  view.setUint32(directory + 16, crc, true)
   view.setUint32(directory + 20, 0xffffffff, true)
   view.setUint32(directory + 24, 0xffffffff, true)
   view.setUint16(directory + 28, title.length, true)
@@ -186,7 +192,15 @@ describe('openZip', () => {
   })
 
   it.each([2999, 3001])('refuses a member whose size is not as claimed (%i)', async (claimed) => {
-    const [member] = await openZip(memorySource('z', zip64('x.bin', content, 8, claimed)))
+    const crc = crc32(content.subarray(0, claimed))
+    const [member] = await openZip(memorySource('z', zip64('x.bin', content, 8, claimed, crc)))
     await expect(member!.open()).rejects.toMatchObject({ code: 'INVALID_FILE' })
+  })
+
+  it('refuses a member whose checksum does not fit', async () => {
+    const [member] = await openZip(memorySource('z', zip64('x.bin', content, 8, 3000, 1)))
+    await expect(member!.open()).rejects.toThrow(
+      "'z/x.bin' is damaged: its checksum or length does not fit its content.",
+    )
   })
 })

@@ -222,6 +222,10 @@ describe('parsePreprocess: preprocessor_config.json', () => {
     expectClose(applied([0, 255], [2, 1, 1, 1], offset), [-1, 1], 1e-6)
   })
 
+  it('divides by the deviation twice for EfficientNet with its top', () => {
+    expect(parsePreprocess({ ...normal, include_top: true }).std).toEqual([0.25, 0.25, 0.25])
+  })
+
   it('refuses steps it does not do', () => {
     expect(() => parsePreprocess({ ...normal, do_pad: true })).toThrow(
       "Preprocessing step 'do_pad' is not supported. Prepare the pictures without it.",

@@ -37,6 +37,11 @@ describe('resample', () => {
     )
   })
 
+  it('rounds a mean of 1.5 down where coefficients of 22 bits do, as Pillow does', () => {
+    const halves = { width: 12, height: 1, channels: 1, data: Uint8Array.of(1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2) }
+    expect([...resample(halves, 1, 1, 'box').data]).toEqual([1])
+  })
+
   it('does not round values that are no whole numbers', () => {
     const ramp = { width: 4, height: 1, channels: 1, data: Float32Array.of(0, 0.1, 0.2, 0.3) }
     const { data } = resample(ramp, 2, 1, 'box', false)

@@ -1,11 +1,12 @@
 import { gzipSync } from 'fflate'
 import { describe, expect, it } from 'vitest'
-import { toFloat32 } from '../tensor/index.ts'
+import { Tensor, toFloat32 } from '../tensor/index.ts'
 import { binDataset, parseDataTypes, parseInputShapes } from './bin.ts'
 import { type ByteSource, memorySource } from './byte-source.ts'
 import { cifar10Dataset } from './cifar10.ts'
 import type { Batch, BatchOptions, Dataset } from './dataset.ts'
 import { mnistDataset } from './mnist.ts'
+import { rowsDataset, tensorDataset, tensorRows } from './rows-dataset.ts'
 
 async function collect(dataset: Dataset, options?: BatchOptions): Promise<Batch[]> {
   const batches: Batch[] = []
@@ -183,5 +184,29 @@ describe('binDataset', () => {
     expect(() => parseDataTypes('float', 1)).toThrow("Data type 'float' is not known; use one of float32, uint8")
     expect(() => parseDataTypes('float32;int8', 3)).toThrow('give one, or one for each of the 3 inputs')
     expect(parseDataTypes('uint8', 2)).toEqual(['uint8', 'uint8'])
+  })
+})
+
+describe('tensorDataset', () => {
+  const inputs = [Tensor.of(Float32Array.of(1, 2, 3, 4), [2, 2])]
+
+  it('serves rows of tensors in memory', async () => {
+    const [batch] = await collect(tensorDataset(inputs, Int32Array.of(5, 6)), { shuffle: 1 })
+    const order = [...batch!.labels!]
+    expect([...toFloat32(batch!.inputs[0]!)]).toEqual(order[0] === 5 ? [1, 2, 3, 4] : [3, 4, 1, 2])
+  })
+
+  it('refuses labels that are no class indices, and counts that differ', async () => {
+    const labelled = (labels: Tensor): Dataset =>
+      rowsDataset({ name: 'rows', inputs: [tensorRows('x', inputs[0]!)], labels: tensorRows('y', labels) })
+    await expect(collect(labelled(Tensor.of(Float32Array.of(0, 1.5), [2])))).rejects.toThrow(
+      "Dataset 'rows': labels must be whole numbers of 0 or more; got 1.5.",
+    )
+    await expect(collect(labelled(Tensor.of(Int32Array.of(0, -1), [2, 1])))).rejects.toThrow('got -1.')
+    expect(() => labelled(Tensor.of(new Float32Array(6), [2, 3]))).toThrow(
+      "Dataset 'rows': labels must be one class index per sample, [2]; got [2, 3].",
+    )
+    expect(() => labelled(Tensor.of(Int32Array.of(1), [1]))).toThrow("'x' has 2, 'y' has shape [1].")
+    expect(() => tensorDataset([Tensor.of(new Float32Array(0), [2, 0])])).toThrow("samples of 'input 0' are empty")
   })
 })

@@ -1,5 +1,7 @@
-/** Decodes pictures with sharp (libvips). Resizing is done by `data/`, the same in Node and in browsers. */
-import sharp from 'sharp'
+/**
+ * Decodes pictures with sharp (libvips), which is loaded when the first picture is read. Resizing is done by `data/`, the
+ * same in Node and in browsers.
+ */
 import type { ImageDecoder } from '../data/index.ts'
 
 /**
@@ -11,6 +13,7 @@ import type { ImageDecoder } from '../data/index.ts'
  */
 export const imageDecoder: ImageDecoder = {
   async decode(bytes) {
+    const { default: sharp } = await import('sharp')
     const { data, info } = await sharp(bytes, { autoOrient: true, ignoreIcc: true, failOn: 'truncated' })
       .toColourspace('srgb')
       .removeAlpha()
