@@ -65,7 +65,7 @@ export async function applyLowRank(model: Model, plan: LowRankPlan, context: App
       chain = await makeChain(site, variant, step, context, names)
       chains.set(site.weightName, chain)
     }
-    replaceSite(result.graph, site, chain.stages, names, chain.biasShift)
+    replaceSite(result, site, chain.stages, names, chain.biasShift)
     outcomes.push({
       step,
       relativeError: chain.relativeError,

@@ -7,10 +7,11 @@ import {
   type Graph,
   GraphIndex,
   intAttribute,
+  type Model,
   type NameGenerator,
   type Node,
 } from '../../graph/index.ts'
-import { fromNumbers, type Tensor, toFloat64 } from '../../tensor/index.ts'
+import { type DType, fromNumbers, type Tensor, toFloat64 } from '../../tensor/index.ts'
 import type { Site } from '../sites.ts'
 import type { Stage } from './forms.ts'
 import { stageOperator } from './kernel.ts'
@@ -30,9 +31,12 @@ export function stageWeightName(weightName: string, role: string): string {
     : `${weightName}.${role}`
 }
 
+/** Gemm's bias is optional from this opset on. Source: ONNX operator Gemm, version 11. */
+const OPTIONAL_GEMM_BIAS = 11
+
 /** Replaces a site's node by its chain, in place; the last stage keeps the output's name and takes the bias. */
 export function replaceSite(
-  graph: Graph,
+  { graph, opsets }: Pick<Model, 'graph' | 'opsets'>,
   site: Site,
   chain: readonly WeightedStage[],
   names: NameGenerator,
@@ -46,15 +50,23 @@ export function replaceSite(
     graph.initializers.set(name, weight)
     const isLast = index === chain.length - 1
     const result = isLast ? output : names.fresh(`${output}.${stage.role}`)
+    let addend = isLast ? bias : undefined
+    if (addend === undefined && site.op === 'Gemm' && (opsets.get('') ?? 1) < OPTIONAL_GEMM_BIAS)
+      addend = zeros(graph, stage.outputs, weight.dtype, names.fresh(`${name}.zero`))
     const node =
       site.kind === 'linear'
-        ? linearNode(site, stage, [value, name], isLast ? bias : undefined, result)
+        ? linearNode(site, stage, [value, name], addend, result)
         : convolutionNode(site, stage, [value, name], isLast ? bias : undefined, result)
     node.name = names.fresh(`${site.name}.${stage.role}`)
     value = result
     return node
   })
   graph.nodes.splice(position, 1, ...nodes)
+}
+
+function zeros(graph: Graph, count: number, dtype: DType, name: string): string {
+  graph.initializers.set(name, fromNumbers(new Float64Array(count), [count], dtype))
+  return name
 }
 
 /** Removes the original weights of replaced sites that nothing uses any more. */
@@ -91,9 +103,10 @@ function convolutionNode(site: Site, stage: Stage, inputs: string[], bias: strin
 function linearNode(site: Site, stage: Stage, inputs: string[], bias: string | undefined, output: string): Node {
   if (site.op === 'MatMul') return createNode('MatMul', inputs, [output])
   const transB = site.weightIsOutputFirst ? 1 : 0
+  const all = bias === undefined ? inputs : [...inputs, bias]
   if (stage.role === 'first')
-    return createNode('Gemm', inputs, [output], { transA: intAttribute(site.node, 'transA', 0), transB })
-  return createNode('Gemm', bias === undefined ? inputs : [...inputs, bias], [output], {
+    return createNode('Gemm', all, [output], { transA: intAttribute(site.node, 'transA', 0), transB })
+  return createNode('Gemm', all, [output], {
     transB,
     alpha: float(floatAttribute(site.node, 'alpha', 1)),
     beta: float(floatAttribute(site.node, 'beta', 1)),
