@@ -5,6 +5,7 @@
  */
 import type { Attribute, Graph, Preserved } from '../graph/index.ts'
 import { type DecodedTensor, decodeTensorProto, type Source } from './decode-tensor.ts'
+import { printable } from './printable.ts'
 import { AttributeProto } from './schema.generated.ts'
 
 /** AttributeProto.AttributeType codes of the kinds that are modelled, by the field that holds the value. */
@@ -121,7 +122,8 @@ function readValue(source: Source, field: ValueField, parts: Parts, readGraph: G
       break
     case 't':
       if (!readGraph) reader.skipValue()
-      else parts.tensor = reader.message(() => decodeTensorProto(source, `attribute '${parts.name}', tensor`))
+      else
+        parts.tensor = reader.message(() => decodeTensorProto(source, `attribute '${printable(parts.name)}', tensor`))
       break
     case 'g':
     case 'graphs':

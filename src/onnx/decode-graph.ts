@@ -9,6 +9,7 @@ import { createGraph, type Graph, type Node } from '../graph/index.ts'
 import { decodeAttribute } from './decode-attribute.ts'
 import { decodeTensorProto, type Source } from './decode-tensor.ts'
 import { decodeValueInfo } from './decode-type.ts'
+import { printable } from './printable.ts'
 import { GraphProto, NodeProto, SparseTensorProto, TensorProto } from './schema.generated.ts'
 import type { WireReader } from './wire-reader.ts'
 
@@ -49,8 +50,8 @@ export function decodeNode(source: Source): Node {
         if (node.attributes.has(name))
           fail(
             'INVALID_MODEL',
-            `${reader.what}: ${node.opType || 'node'} '${node.name}': attributes must have different names; ` +
-              `'${name}' is given twice.`,
+            `${reader.what}: ${printable(node.opType) || 'node'} '${printable(node.name)}': attributes must have different names; ` +
+              `'${printable(name)}' is given twice.`,
           )
         node.attributes.set(name, attribute)
         return true
@@ -61,7 +62,10 @@ export function decodeNode(source: Source): Node {
   })
   if (preserved) node.preserved = preserved
   if (node.opType === '')
-    fail('INVALID_MODEL', `${reader.what}: node '${node.name || node.outputs.join(', ')}' does not name its operator.`)
+    fail(
+      'INVALID_MODEL',
+      `${reader.what}: node '${printable(node.name || node.outputs.join(', '))}' does not name its operator.`,
+    )
   return node
 }
 
@@ -90,7 +94,7 @@ function sparseName(reader: WireReader): string {
   if (isExternal)
     fail(
       'UNSUPPORTED',
-      `${reader.what}: sparse initializer '${name}' keeps its data in another file, which is read for dense ones only. ` +
+      `${reader.what}: sparse initializer '${printable(name)}' keeps its data in another file, which is read for dense ones only. ` +
         'Save the model with its weights inside.',
     )
   return name

@@ -7,6 +7,7 @@ import { decodeGraph, decodeNode, standardDomain } from './decode-graph.ts'
 import { decodeTensorProto, type Source } from './decode-tensor.ts'
 import { decodeEntry, type ExternalDataReader } from './external-data.ts'
 import { type ForeignFile, foreignByContent, foreignBySignature } from './foreign-file.ts'
+import { printable } from './printable.ts'
 import { FunctionProto, ModelProto, OperatorSetIdProto } from './schema.generated.ts'
 import { WireReader } from './wire-reader.ts'
 
@@ -30,7 +31,7 @@ function decodeOpset(reader: WireReader, opsets: Map<string, number>): void {
   if (known !== undefined && known !== version)
     fail(
       'INVALID_MODEL',
-      `${reader.what}: an operator set is imported in one version; '${domain || 'ai.onnx'}' comes in ${known} and ${version}.`,
+      `${reader.what}: an operator set is imported in one version; '${printable(domain) || 'ai.onnx'}' comes in ${known} and ${version}.`,
     )
   opsets.set(domain, version)
 }
@@ -179,6 +180,9 @@ export function decodeTensor(bytes: Uint8Array, options: { readonly name?: strin
   const reader = new WireReader(bytes, what)
   const { name, tensor } = decodeTensorProto({ reader, externalData: undefined }, 'tensor')
   if (!tensor)
-    fail('UNSUPPORTED', `${what}: the element type must be one of ONNX 1.22; that of tensor '${name}' is not.`)
+    fail(
+      'UNSUPPORTED',
+      `${what}: the element type must be one of ONNX 1.22; that of tensor '${printable(name)}' is not.`,
+    )
   return { name, tensor }
 }

@@ -5,10 +5,11 @@
  * A tensor's claimed shape is compared with the bytes that are there before anything is allocated.
  * Source: onnx.proto3 `TensorProto` (onnx v1.22.0).
  */
-import { fail } from '../core/index.ts'
+import { fail, invariant } from '../core/index.ts'
 import type { Preserved } from '../graph/index.ts'
 import { byteLengthOf, DTYPES, type DType, maybeDType, Tensor } from '../tensor/index.ts'
 import { decodeEntry, type ExternalDataReader, parseExternalData } from './external-data.ts'
+import { printable } from './printable.ts'
 import { TensorProto } from './schema.generated.ts'
 import type { WireReader } from './wire-reader.ts'
 
@@ -55,8 +56,8 @@ interface Header {
   dims: number[]
   raw: Uint8Array | undefined
   strings: Uint8Array[]
-  /** Bytes of payload of each typed list. */
-  payload: Partial<Record<TypedField, number>>
+  /** Values in each typed list. */
+  counts: Partial<Record<TypedField, number>>
   external: Map<string, string>
   isExternal: boolean
 }
@@ -80,11 +81,15 @@ function readHeader(reader: WireReader, header: Header): Preserved | undefined {
         header.strings.push(reader.bytes())
         return true
       case 'float_data':
+        header.counts[field] = (header.counts[field] ?? 0) + reader.skipValue() / 4
+        return true
       case 'double_data':
+        header.counts[field] = (header.counts[field] ?? 0) + reader.skipValue() / 8
+        return true
       case 'int32_data':
       case 'int64_data':
       case 'uint64_data':
-        header.payload[field] = (header.payload[field] ?? 0) + reader.skipValue()
+        header.counts[field] = (header.counts[field] ?? 0) + reader.countVarints()
         return true
       case 'data_location':
         header.isExternal = reader.int32() === 1
@@ -100,22 +105,27 @@ function readHeader(reader: WireReader, header: Header): Preserved | undefined {
   })
 }
 
+/** A shape for messages; files may claim any number of axes. */
+function shapeText(dims: readonly number[]): string {
+  return `[${dims.slice(0, 16).join(', ')}${dims.length > 16 ? ', …' : ''}]`
+}
+
 /** The number of elements; dimensions come from the file and may be anything. */
-function countElements(dims: readonly number[], what: string): number {
+function countElements(dims: readonly number[], what: () => string): number {
   let count = 1
   for (const extent of dims) {
     if (!(extent >= 0 && Number.isSafeInteger(extent)))
-      fail('INVALID_MODEL', `${what}: extents must be 0 or more; the shape is [${dims.join(', ')}].`)
+      fail('INVALID_MODEL', `${what()}: extents must be 0 or more; the shape is ${shapeText(dims)}.`)
     count *= extent
   }
   if (dims.includes(0)) return 0
   if (count > Number.MAX_SAFE_INTEGER / 16)
-    fail('INVALID_MODEL', `${what}: the shape [${dims.join(', ')}] has more elements than any file can hold.`)
+    fail('INVALID_MODEL', `${what()}: the shape ${shapeText(dims)} has more elements than any file can hold.`)
   return count
 }
 
 /** Reads the list that holds the elements; the reader stands at the beginning of the TensorProto. */
-function readTyped(reader: WireReader, dtype: DType, byteLength: number, what: string): Uint8Array {
+function readTyped(reader: WireReader, dtype: DType, byteLength: number, what: () => string): Uint8Array {
   const { field: wanted, width } = typedField(dtype)
   const isFixed = wanted === 'float_data' || wanted === 'double_data'
   let bytes: Uint8Array | undefined
@@ -137,25 +147,25 @@ function readTyped(reader: WireReader, dtype: DType, byteLength: number, what: s
     }
     return true
   })
-  if (filled !== byteLength) wrongLength(what, byteLength, filled)
+  invariant(filled === byteLength, `${what()}: ${filled} of ${byteLength} bytes read`)
   return allocate()
 }
 
-function wrongLength(what: string, expected: number, found: number): never {
+function wrongLength(what: () => string, expected: number, found: number): never {
   return fail(
     'INVALID_MODEL',
-    `${what}: the shape needs ${expected} bytes of data; the file holds ${found}. The file is damaged.`,
+    `${what()}: the shape needs ${expected} bytes of data; the file holds ${found}. The file is damaged.`,
   )
 }
 
-function externalTensor(source: Source, header: Header, dtype: DType, byteLength: number, what: string): Tensor {
-  const { location, offset, length } = parseExternalData(header.external, what)
+function externalTensor(source: Source, header: Header, dtype: DType, byteLength: number, what: () => string): Tensor {
+  const { location, offset, length } = parseExternalData(header.external, what())
   if (length !== undefined && length !== byteLength) wrongLength(what, byteLength, length)
   const { externalData } = source
   if (!externalData)
     fail(
       'INVALID_ARGUMENT',
-      `${what}: its data lies in the file '${location}' beside the model, which was not given. ` +
+      `${what()}: its data lies in the file '${printable(location)}' beside the model, which was not given. ` +
         'Open the model by its path, or pass `externalData`.',
     )
   return Tensor.lazy(dtype, header.dims, () => externalData.read(location, offset, byteLength))
@@ -176,28 +186,29 @@ export function decodeTensorProto(source: Source, role: string): DecodedTensor {
     dims: [],
     raw: undefined,
     strings: [],
-    payload: {},
+    counts: {},
     external: new Map(),
     isExternal: false,
   }
   const notes = readHeader(reader, header)
   const end = reader.position
-  const { name, dims, raw, payload } = header
+  const { name, dims, raw, counts } = header
   const dtype = maybeDType(header.code)
   if (dtype === undefined) {
     if (header.isExternal)
       fail(
         'UNSUPPORTED',
-        `${reader.what}: ${role} '${name}' has element type ${header.code}, which this version does not know, and its ` +
+        `${reader.what}: ${role} '${printable(name)}' has element type ${header.code}, which this version does not know, and its ` +
           'data lies in another file, so it cannot be copied. Save the model with its weights inside.',
       )
     return { name, tensor: undefined, notes }
   }
-  const what = `${reader.what}: ${role}${name === '' ? '' : ` '${name}'`} ${dtype} [${dims.join(', ')}]`
+  const what = (): string =>
+    `${reader.what}: ${role}${name === '' ? '' : ` '${printable(name)}'`} ${dtype} ${shapeText(dims)}`
   const count = countElements(dims, what)
   if (dtype === 'string') {
     if (header.strings.length !== count)
-      fail('INVALID_MODEL', `${what}: the shape needs ${count} strings; the file holds ${header.strings.length}.`)
+      fail('INVALID_MODEL', `${what()}: the shape needs ${count} strings; the file holds ${header.strings.length}.`)
     return { name, tensor: Tensor.ofStrings(header.strings, dims), notes }
   }
   const byteLength = byteLengthOf(dtype, count)
@@ -207,11 +218,9 @@ export function decodeTensorProto(source: Source, role: string): DecodedTensor {
     return { name, tensor: Tensor.fromBytes(dtype, dims, raw), notes }
   }
   const { field, width } = typedField(dtype)
-  const isFixed = field === 'float_data' || field === 'double_data'
-  const present = payload[field] ?? 0
-  // Before allocating: fixed values fit exactly, and each varint takes at least one byte.
-  if (isFixed ? present !== byteLength : present < byteLength / width)
-    wrongLength(what, byteLength, isFixed ? present : present * width)
+  // Before allocating.
+  const found = (counts[field] ?? 0) * width
+  if (found !== byteLength) wrongLength(what, byteLength, found)
   reader.seek(start)
   const bytes = readTyped(reader, dtype, byteLength, what)
   reader.seek(end)

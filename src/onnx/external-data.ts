@@ -3,6 +3,7 @@
  * Source: ONNX, docs/ExternalData.md and onnx.proto3 `TensorProto.external_data` (onnx v1.22.0).
  */
 import { fail } from '../core/index.ts'
+import { printable } from './printable.ts'
 import { StringStringEntryProto } from './schema.generated.ts'
 import type { WireReader } from './wire-reader.ts'
 
@@ -53,7 +54,7 @@ export function assertSafeLocation(location: string, what: string): void {
     fail(
       'INVALID_MODEL',
       `${what}: the location of external data must be a file inside the model's folder; ` +
-        `'${location.slice(0, 200)}' is refused because ${problem}.`,
+        `'${printable(location)}' is refused because ${problem}.`,
     )
 }
 
@@ -74,7 +75,7 @@ function parseCount(text: string, key: string, what: string): number {
   if (!Number.isSafeInteger(value))
     fail(
       'INVALID_MODEL',
-      `${what}: the ${key} of external data must be a whole number of bytes; found '${text.slice(0, 40)}'.`,
+      `${what}: the ${key} of external data must be a whole number of bytes; found '${printable(text)}'.`,
     )
   return value
 }

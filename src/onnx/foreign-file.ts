@@ -17,10 +17,11 @@ export interface ForeignFile {
 
 const SIGNATURES: readonly (ForeignFile & { readonly offset?: number; readonly bytes: string })[] = [
   { bytes: '\x89HDF\r\n\x1a\n', kind: 'an HDF5 file (Keras weights)', advice: EXPORT_TF },
-  { offset: 4, bytes: 'TFL3', kind: 'a TensorFlow Lite model', advice: EXPORT_TF },
+  // Flatbuffers: a small 32-bit offset, then the mark. The zeros tell them from a producer's name in an ONNX file.
+  { offset: 2, bytes: '\0\0TFL3', kind: 'a TensorFlow Lite model', advice: EXPORT_TF },
   {
-    offset: 4,
-    bytes: 'ORTM',
+    offset: 2,
+    bytes: '\0\0ORTM',
     kind: "a model in ONNX Runtime's own format",
     advice: 'Use the ONNX file it was made of.',
   },

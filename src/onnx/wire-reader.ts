@@ -256,6 +256,18 @@ export class WireReader {
     return this.#position - start
   }
 
+  /** Passes over the varints of the current field, packed or not, and returns how many there are. */
+  countVarints(): number {
+    if (this.#wire !== 2) {
+      this.#varint()
+      return 1
+    }
+    const run = this.bytes()
+    let count = 0
+    for (let i = 0; i < run.length; i++) if (run[i]! < 0x80) count++
+    return count
+  }
+
   /** Writes the low 8 · `width` bits of each varint of the current field to `target` from `offset`; the new offset. */
   varintsInto(target: DataView, offset: number, width: number): number {
     let at = offset
@@ -278,8 +290,8 @@ export class WireReader {
     if (count <= this.#end - this.#position) return
     const left = this.#end - this.#position
     if (this.#end === this.#bytes.byteLength)
-      this.invalid(`the file ends too early: ${count} more bytes must follow, ${left} are left. Get the file again.`)
-    this.invalid(`a value must fit into its message; it needs ${count} bytes, ${left} are left. The file is damaged.`)
+      this.invalid(`the file ends too early: ${count} more bytes must follow, only ${left} do. Get the file again.`)
+    this.invalid(`a value must fit into its message; it needs ${count} bytes and has ${left}. The file is damaged.`)
   }
 
   #length(): number {

@@ -3,7 +3,7 @@
  * operator set under one name, attribute types made explicit. Independent of our codec on purpose.
  */
 import { readFileSync } from 'node:fs'
-import { createFileRegistry, type DescMessage, fromBinary } from '@bufbuild/protobuf'
+import { create, createFileRegistry, type DescMessage, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 
 const registry = createFileRegistry(
@@ -39,12 +39,14 @@ function rawBytes(tensor: Value): Uint8Array {
 }
 
 const ATTRIBUTE_FIELDS: readonly [number, string][] = [
-  [5, 't'],
+  [4, 't'],
   [5, 'g'],
   [6, 'floats'],
   [7, 'ints'],
   [8, 'strings'],
 ]
+
+const isPresent = (value: unknown): boolean => (Array.isArray(value) ? value.length > 0 : value !== undefined)
 
 /** A decoded message in the common form: comparable with `toEqual`. */
 function normalise(value: unknown): unknown {
@@ -62,7 +64,7 @@ function normalise(value: unknown): unknown {
     }
     case 'onnx.AttributeProto':
       if (message.type === 0 && message.refAttrName === '')
-        message.type = ATTRIBUTE_FIELDS.find(([, field]) => (message[field] as unknown[] | undefined)?.length)?.[0] ?? 0
+        message.type = ATTRIBUTE_FIELDS.find(([, field]) => isPresent(message[field]))?.[0] ?? 0
       break
     case 'onnx.NodeProto':
     case 'onnx.OperatorSetIdProto':
@@ -85,4 +87,10 @@ export function oracleModel(bytes: Uint8Array): unknown {
 /** What the oracle reads from a TensorProto. */
 export function oracleTensor(bytes: Uint8Array): unknown {
   return normalise(fromBinary(schemaOf('TensorProto'), bytes))
+}
+
+/** A message of onnx.proto3 as bytes, written by the oracle from plain fields (in camel case). */
+export function oracleBytes(name: string, fields: object): Uint8Array {
+  const schema = schemaOf(name)
+  return toBinary(schema, create(schema, fields as never))
 }
