@@ -69,7 +69,7 @@ function layerTable(layers: Inspection['layers']): string {
   )
 }
 
-/** Reasons with the layers they hold for, without those that only say that a method is for other kinds of layers. */
+/** Each reason once, with the layers it holds for. */
 function describeRefusals({ layers, skips }: Inspection): string {
   const byReason = new Map<string, string[]>()
   const add = (reason: string, name: string): void => {

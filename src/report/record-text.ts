@@ -1,6 +1,6 @@
 /** What a compression record says, as text. */
-import type { CompressionRecord, LayerRecord, Skip } from '../compress/index.ts'
-import { formatBytes, formatChange, formatCount, formatError, formatPercent } from './numbers.ts'
+import type { CompressionRecord, LayerRecord, Measurement, Skip } from '../compress/index.ts'
+import { formatBytes, formatChange, formatCount, formatError, formatMilliseconds, formatPercent } from './numbers.ts'
 import { type Column, formatTable } from './table.ts'
 
 const right = (title: string): Column => ({ title, align: 'right' })
@@ -58,19 +58,28 @@ export function formatTotals(record: Pick<CompressionRecord, 'before' | 'after' 
     format(b),
     formatChange(a, b),
   ]
-  const share = (value: number | null): string => (value === null ? '?' : formatPercent(value))
   return formatTable(
     ['', right('before'), right('after'), right('change')],
     [
       count('parameters', before.parameters, after.parameters, formatCount),
-      count('bytes', before.bytes, after.bytes, formatBytes),
+      count('weight bytes', before.bytes, after.bytes, formatBytes),
       count('MACs', before.macs, after.macs, formatCount),
-      ...measured.map(({ metric, before: a, after: b, data, samples }) => {
-        const points = a === null || b === null ? '' : `${b < a ? '−' : '+'}${(Math.abs(b - a) * 100).toFixed(2)} pts`
-        return [`${metric} on ${samples} of ${data}`, share(a), share(b), points]
-      }),
+      ...measured.map(measurementRow),
     ],
   )
+}
+
+function measurementRow({ metric, before, after, data, samples }: Measurement): string[] {
+  const label = `${metric} (${samples} of ${data})`
+  const isShare = /^top\d+$/.test(metric)
+  const show = isShare ? formatPercent : metric === 'latency' ? formatMilliseconds : formatError
+  const cell = (value: number | null): string => (value === null ? '?' : show(value))
+  const points = ((after ?? 0) - (before ?? 0)) * 100
+  const change =
+    isShare && before !== null && after !== null
+      ? `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(2)} pts`
+      : formatChange(before, after)
+  return [label, cell(before), cell(after), change]
 }
 
 /** A whole record: changed layers, layers left alone with their reasons, totals and warnings. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { CompressionRecord } from '../compress/index.ts'
 import {
   formatBytes,
   formatChange,
@@ -6,6 +7,7 @@ import {
   formatError,
   formatMilliseconds,
   formatPercent,
+  formatRecord,
   formatTable,
 } from './index.ts'
 
@@ -48,5 +50,49 @@ describe('formatTable', () => {
     expect(
       formatTable(['name', { title: 'n', align: 'right' }, 'note'], [['卷积', '5', ''], ['-'], ['é', '10', 'x']]),
     ).toBe(['name   n  note', '──────────────', '卷积   5', '──────────────', 'é     10  x'].join('\n'))
+  })
+})
+
+describe('formatRecord', () => {
+  const record: CompressionRecord = {
+    whittle: '0.1.0',
+    method: 'low-rank',
+    seed: 0,
+    plan: { method: 'low-rank', version: 1, model: '', seed: 0, steps: [], skips: [], warnings: [] },
+    before: { parameters: 1000, bytes: 4000, macs: null },
+    after: { parameters: 600, bytes: 2400, macs: null },
+    layers: [
+      {
+        name: 'conv',
+        op: 'Conv',
+        method: 'tucker',
+        ranks: { output: 8, input: 4 },
+        parameters: { before: 900, after: 500 },
+        macs: { before: null, after: null },
+        relativeError: 0.125,
+      },
+    ],
+    skips: [
+      { name: 'a', reason: 'It is small.' },
+      { name: 'b', reason: 'It is small.' },
+    ],
+    measured: [
+      { metric: 'top1', before: 0.917, after: 0.905, data: 'cifar10:test', samples: 750, command: '' },
+      { metric: 'latency', before: 2, after: 1.5, data: 'random inputs', samples: 20, command: '' },
+    ],
+    warnings: ['Look out.'],
+  }
+
+  it('shows layers, reasons once with their names, totals, measurements and warnings', () => {
+    const lines = formatRecord(record)
+      .split('\n')
+      .map((line) => line.replace(/ +/g, ' '))
+    expect(lines).toContain('conv Conv tucker output 8, input 4 900 500 ? ? 0.125')
+    expect(lines).toContain(' a, b: It is small.')
+    expect(lines).toContain('weight bytes 4.00 kB 2.40 kB −40.0 %')
+    expect(lines).toContain('MACs ? ? ?')
+    expect(lines).toContain('top1 (750 of cifar10:test) 91.70 % 90.50 % −1.20 pts')
+    expect(lines).toContain('latency (20 of random inputs) 2.00 ms 1.50 ms −25.0 %')
+    expect(lines.at(-1)).toBe('Warning: Look out.')
   })
 })
