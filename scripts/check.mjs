@@ -31,7 +31,7 @@ function types() {
 
 function lint() {
   const biome = join(ROOT, 'node_modules', '@biomejs', 'biome', 'bin', 'biome')
-  const { status, stdout, stderr } = spawnSync(process.execPath, [biome, 'check', '.'], { cwd: ROOT, encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync(process.execPath, [biome, 'check', '--colors=off', '.'], { cwd: ROOT, encoding: 'utf8' })
   return status === 0 ? [] : [`${stdout}${stderr}`.trim()]
 }
 
