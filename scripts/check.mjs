@@ -31,7 +31,10 @@ function types() {
 
 function lint() {
   const biome = join(ROOT, 'node_modules', '@biomejs', 'biome', 'bin', 'biome')
-  const { status, stdout, stderr } = spawnSync(process.execPath, [biome, 'check', '--colors=off', '.'], { cwd: ROOT, encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync(process.execPath, [biome, 'check', '--colors=off', '.'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  })
   return status === 0 ? [] : [`${stdout}${stderr}`.trim()]
 }
 
@@ -92,7 +95,8 @@ async function exportsInBrowser() {
 /** Public declarations have to be readable by consumers: no types of packages that they may not have. */
 function declarations() {
   const problems = []
-  const optional = /from ['"](onnxruntime-[\w/-]+|sharp)['"]|import\(['"](onnxruntime-[\w/-]+|sharp)['"]\)/
+  const optional =
+    /^\s*(?:import|export)\b.*from ['"](onnxruntime-[\w/-]+|sharp)['"]|import\(['"](onnxruntime-[\w/-]+|sharp)['"]\)/m
   for (const entry of readdirSync(join(ROOT, 'dist'), { recursive: true }))
     if (entry.endsWith('.d.ts')) {
       const match = optional.exec(readFileSync(join(ROOT, 'dist', entry), 'utf8'))

@@ -18,6 +18,7 @@ import type { Runtime } from './runtime.ts'
 export interface ReplayOptions extends TaskOptions {
   /** Saved weights by name, as the decomposed model had them; absent: factors are computed from the model's own. */
   readonly weights?: ReadonlyMap<string, Tensor> | undefined
+  /** Shapes of inputs that the model leaves open; an open first axis counts as the batch and needs none. */
   readonly inputShapes?: Readonly<Record<string, readonly number[]>> | undefined
 }
 

@@ -31,12 +31,19 @@ export interface OrtTensor {
 
 /** Session options used here; more may be given to `createEvaluator` and are passed on. */
 export interface OrtSessionOptions {
+  /** Execution providers in order of preference; default: the CPU. */
   executionProviders?: readonly unknown[]
+  /** How much the runtime may rewrite the graph; default `'all'`. */
   graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'all'
+  /** Threads within one operator; default: one per core. */
   intraOpNumThreads?: number
+  /** Threads for operators side by side; only used in the parallel execution mode. */
   interOpNumThreads?: number
+  /** Whether allocations are planned from earlier runs with the same shapes. */
   enableMemPattern?: boolean
+  /** Whether memory is kept for later runs instead of given back. */
   enableCpuMemArena?: boolean
+  /** From 0 (verbose) to 4 (fatal only). */
   logSeverityLevel?: 0 | 1 | 2 | 3 | 4
 }
 
