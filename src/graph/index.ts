@@ -16,6 +16,7 @@ export { type ModelCost, modelCost, type NodeCost, type Shapes } from './cost.ts
 export { definedNames, removeNodes, replaceUses } from './edit.ts'
 export type { Evaluator, Executable, LoadOptions, TensorMap } from './evaluator.ts'
 export { GraphIndex } from './graph-index.ts'
+export { mergeModels } from './merge.ts'
 export {
   type Attribute,
   cloneGraph,
