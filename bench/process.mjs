@@ -15,8 +15,9 @@ function machineCpuSeconds() {
 /**
  * Runs a command that prints one JSON object as its last line on standard output.
  *
- * @returns its object, with `wall` (seconds from start to exit), `output` (what it printed before) and `others` (CPUs that other processes kept busy
- *   meanwhile: how far the figures can be trusted; needs `cpu`, the process' own CPU seconds, in the object).
+ * @returns its object, with `wall` (seconds from start to exit), `output` (what it printed before) and `others`: CPUs
+ *   that other processes kept busy meanwhile, which says how far the figures can be trusted. It needs `cpu`, the
+ *   process' own CPU seconds, in the object.
  * @throws Error with the process' own words when it fails.
  */
 export async function measure(command, args, { env = {}, cwd } = {}) {
@@ -28,7 +29,8 @@ export async function measure(command, args, { env = {}, cwd } = {}) {
   const output = stdout.trimEnd()
   const last = output.slice(output.lastIndexOf('\n') + 1)
   if (code !== 0 || !last.startsWith('{')) {
-    const words = (stderr.trim() || stdout.trim()).split('\n').slice(-4).join(' ')
+    const lines = (stderr.trim() || stdout.trim()).split('\n')
+    const words = lines.find((line) => /\w*Error\b.*:/.test(line)) ?? lines.slice(-3).join(' ')
     const how = signal ? `was ended by ${signal}` : `ended with exit code ${code}`
     throw new Error(`${args[0]} ${how}: ${words}`)
   }

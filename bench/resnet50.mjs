@@ -1,7 +1,7 @@
 // Writes a network of ResNet-50's structure and size (25.6 M parameters, 102 MB) with generated weights whose spectra
 // decay: resnet50.mjs OUT. Structure: He et al., "Deep residual learning for image recognition", CVPR 2016, with the
 // stride in the 3×3 convolution, as most trained copies have it.
-import { GraphBuilder } from 'whittle-nn/graph'
+import { float, GraphBuilder } from 'whittle-nn/graph'
 import { createNodeRuntime, saveModel } from 'whittle-nn/node'
 import { Tensor } from 'whittle-nn/tensor'
 import { normal, syntheticWeight } from './synthetic-weights.mjs'
@@ -43,7 +43,7 @@ function batchNorm(x, name, channels, gain = 1) {
     running_var: vector(4, 1, 0.1),
   }
   const names = Object.entries(parameters).map(([key, tensor]) => builder.constant(tensor, `${name}.${key}`))
-  return builder.op('BatchNormalization', [x, ...names], { epsilon: 1e-5 })
+  return builder.op('BatchNormalization', [x, ...names], { epsilon: float(1e-5) })
 }
 
 const relu = (x) => builder.op('Relu', [x])
