@@ -14,11 +14,12 @@ import {
   type SiteMoments,
   siteMoments,
 } from '../compress/index.ts'
-import { type TaskOptions, VERSION } from '../core/index.ts'
+import { fail, type TaskOptions, VERSION } from '../core/index.ts'
 import { collectMoments, observeShapes } from '../engine/index.ts'
 import { type Model, modelCost, type TensorMap } from '../graph/index.ts'
 import { prepareModel } from './prepare.ts'
 import type { Runtime } from './runtime.ts'
+import { applySequentially } from './sequential.ts'
 
 /** Options of {@link decompose}. */
 export interface DecomposeOptions extends LowRankOptions, TaskOptions {
@@ -31,7 +32,12 @@ export interface DecomposeOptions extends LowRankOptions, TaskOptions {
   readonly data?: (() => AsyncIterable<TensorMap>) | undefined
   /** Bound on the memory for moments, in bytes; default 1 GiB. Layers beyond it are fitted to their weight. */
   readonly momentBytes?: number | undefined
-  /** What {@link collectSiteMoments} returned for the same model, in place of `data`. */
+  /**
+   * Fits each layer to its original output from the input that the compressed layers before it deliver; one more pass
+   * over the data for every layer. Needs `data`. Default false.
+   */
+  readonly sequential?: boolean | undefined
+  /** What {@link collectSiteMoments} returned for the same model, so that `data` is not passed over for them. */
   readonly moments?: CollectedMoments | undefined
 }
 
@@ -59,6 +65,8 @@ export interface Decomposed {
  */
 export async function decompose(model: Model, options: DecomposeOptions, runtime: Runtime): Promise<Decomposed> {
   const { inputShapes, signal, onProgress } = options
+  if (options.sequential && !options.data)
+    fail('INVALID_ARGUMENT', 'Fitting in sequence needs data. Give some, or leave the option out.')
   const prepared = await prepareModel(model, runtime, options)
   const shapes = await observeShapes(runtime.evaluator, prepared, { inputShapes, signal })
   const before = modelCost(prepared, shapes)
@@ -68,7 +76,10 @@ export async function decompose(model: Model, options: DecomposeOptions, runtime
   const context = { matrices: runtime.matrices, shapes, moments, totals: before, signal, onProgress }
   const planned = await planLowRank(prepared, options, context)
   const plan = { ...planned, warnings: [...planned.warnings, ...(collected?.warnings ?? [])] }
-  const applied = await applyLowRank(prepared, plan, context)
+  const applied =
+    options.sequential && options.data && moments
+      ? await applySequentially(prepared, plan, { ...context, moments, data: options.data }, runtime)
+      : await applyLowRank(prepared, plan, context)
   const after = modelCost(applied.model, await observeShapes(runtime.evaluator, applied.model, { inputShapes, signal }))
   const sites = new Map(findSites(prepared, shapes).sites.map((site) => [site.name, site]))
   return {

@@ -24,4 +24,5 @@ export { type Budget, parseBudget, parseRankPolicy, type RankPolicy } from './po
 export { recordLowRank } from './record.ts'
 export { canShiftBias } from './replace.ts'
 export { loadWeights, planFromInfo } from './replay.ts'
+export { canFitSequentially, sequentialMoments } from './sequential.ts'
 export type { LowRankPlan, LowRankStep } from './step.ts'

@@ -14,6 +14,23 @@ export interface GroupMoments {
   readonly covariance: Float64Array
   /** `[d]`. */
   readonly mean: Float64Array
+  /** What to approximate instead of the layer's own weight, when the input is that of a compressed network. */
+  readonly target?: ResponseTarget | undefined
+}
+
+/**
+ * The dense weight that makes most of a changed input: least squares from the compressed network's patches x̂ to the
+ * original layer's output y.
+ */
+export interface ResponseTarget {
+  /** E[y x̂ᵀ] E[x̂ x̂ᵀ]⁻¹, `[out, d]`. */
+  readonly weight: Float64Array
+  /** What to add to the bias besides, `[out]`. */
+  readonly shift: Float64Array
+  /** The part of the output's variance that no weight can reach from x̂. */
+  readonly residual: number
+  /** The variance of the original output. */
+  readonly variance: number
 }
 
 /** Moments of a site's input, one per group. */
