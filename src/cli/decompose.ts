@@ -41,6 +41,10 @@ const OPTIONS = {
   only: { kind: 'list', value: 'GLOB', about: 'only layers whose names match (* and ?)' },
   skip: { kind: 'list', value: 'GLOB', about: 'not the layers whose names match' },
   info: { kind: 'text', value: 'FILE', about: 'writes decompose_info.json, for replay' },
+  sequential: {
+    kind: 'flag',
+    about: 'with --data: fits each layer to what the compressed ones before it deliver; slower, more accurate',
+  },
   ...DATA_OPTIONS,
   ...INPUT_SHAPE_OPTION,
 } as const
@@ -102,6 +106,8 @@ export const command = defineCommand({
 function readChoices(options: Options): DecomposeOptions {
   if (options.rank !== undefined && options.budget !== undefined)
     fail('INVALID_ARGUMENT', 'Options --rank and --budget: exclude each other; a budget chooses the ranks. Give one.')
+  if (options.sequential && options.data === undefined)
+    fail('INVALID_ARGUMENT', 'Option --sequential: fits layers to data and needs --data. Give some, or leave it out.')
   return {
     method: oneOf('method', options.method, METHODS),
     rank: options.rank === undefined ? undefined : parseRankPolicy(options.rank),
@@ -111,6 +117,7 @@ function readChoices(options: Options): DecomposeOptions {
     only: options.only,
     skip: options.skip,
     seed: options.seed,
+    sequential: options.sequential,
   }
 }
 
