@@ -123,7 +123,7 @@ function packageContents() {
   return problems
 }
 
-/** Tracked text may not name a machine's own folders, nor the lock file where packages were downloaded from. */
+/** Tracked text may not name a machine's own folders. */
 function portability() {
   const problems = []
   const machinePath = /(?<![\w.~-])\/(?:home|Users|root|work)\/[\w.-]+/
@@ -133,9 +133,19 @@ function portability() {
     const match = machinePath.exec(text)
     if (match) problems.push(`${path}: names the path ${match[0]} of one machine`)
   }
-  const lock = readFileSync(join(ROOT, 'package-lock.json'), 'utf8')
-  if (/"resolved": "http/.test(lock))
-    problems.push('package-lock.json: names download addresses; npm config omit-lockfile-registry-resolved')
+  return problems
+}
+
+/** The lock file has to serve every platform and every registry. */
+function lockFile() {
+  const { packages } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'))
+  const problems = []
+  for (const [path, entry] of Object.entries(packages)) {
+    if (entry.resolved) problems.push(`${path}: names a download address; set npm's omit-lockfile-registry-resolved`)
+    for (const name of Object.keys(entry.optionalDependencies ?? {}))
+      if (!Object.keys(packages).some((other) => other.endsWith(`node_modules/${name}`)))
+        problems.push(`${path}: its package '${name}' for another platform is missing, so that npm ci refuses the file`)
+  }
   return problems
 }
 
@@ -155,6 +165,7 @@ const checks = [
   ['docs of public exports', () => checkDocs(doors.map(([, path]) => sourceOf(path)))],
   ['package contents', packageContents],
   ['portability', portability],
+  ['lock file', lockFile],
   ['changelog', version],
 ]
 let failed = 0
