@@ -36,37 +36,31 @@ class Hasher {
 
   /** Mixes bytes in, 16 at a time; missing ones at the end count as 0. */
   #mix(view: DataView): void {
-    let { h1, h2, h3, h4 } = { h1: this.#h1, h2: this.#h2, h3: this.#h3, h4: this.#h4 }
-    const { byteLength } = view
-    const whole = byteLength - (byteLength % 16)
-    const block = (k1: number, k2: number, k3: number, k4: number): void => {
-      h1 ^= Math.imul(rotate(Math.imul(k1, C1), 15), C2)
+    const rest = view.byteLength % 16
+    const whole = view.byteLength - rest
+    let h1 = this.#h1
+    let h2 = this.#h2
+    let h3 = this.#h3
+    let h4 = this.#h4
+    for (let at = 0; at < whole; at += 16) {
+      h1 ^= Math.imul(rotate(Math.imul(view.getInt32(at, true), C1), 15), C2)
       h1 = (Math.imul(rotate(h1, 19) + h2, 5) + 0x561ccd1b) | 0
-      h2 ^= Math.imul(rotate(Math.imul(k2, C2), 16), C3)
+      h2 ^= Math.imul(rotate(Math.imul(view.getInt32(at + 4, true), C2), 16), C3)
       h2 = (Math.imul(rotate(h2, 17) + h3, 5) + 0x0bcaa747) | 0
-      h3 ^= Math.imul(rotate(Math.imul(k3, C3), 17), C4)
+      h3 ^= Math.imul(rotate(Math.imul(view.getInt32(at + 8, true), C3), 17), C4)
       h3 = (Math.imul(rotate(h3, 15) + h4, 5) + 0x96cd1c35) | 0
-      h4 ^= Math.imul(rotate(Math.imul(k4, C4), 18), C1)
+      h4 ^= Math.imul(rotate(Math.imul(view.getInt32(at + 12, true), C4), 18), C1)
       h4 = (Math.imul(rotate(h4, 13) + h1, 5) + 0x32ac3b17) | 0
     }
-    for (let at = 0; at < whole; at += 16)
-      block(
-        view.getInt32(at, true),
-        view.getInt32(at + 4, true),
-        view.getInt32(at + 8, true),
-        view.getInt32(at + 12, true),
-      )
-    if (whole < byteLength) {
-      const tail = new Uint8Array(16)
-      for (let i = whole; i < byteLength; i++) tail[i - whole] = view.getUint8(i)
-      const last = new DataView(tail.buffer)
-      block(last.getInt32(0, true), last.getInt32(4, true), last.getInt32(8, true), last.getInt32(12, true))
-    }
-    this.#blocks += Math.ceil(byteLength / 16)
     this.#h1 = h1
     this.#h2 = h2
     this.#h3 = h3
     this.#h4 = h4
+    this.#blocks += whole / 16
+    if (rest === 0) return
+    const last = new Uint8Array(16)
+    last.set(new Uint8Array(view.buffer, view.byteOffset + whole, rest))
+    this.#mix(new DataView(last.buffer))
   }
 
   #flush(): void {

@@ -189,6 +189,19 @@ describe('The codec', () => {
     expect(graph.inputs[5]?.type).toMatchObject({ dtype: undefined })
   })
 
+  it('keeps what protobuf would merge: types and shapes that come twice', () => {
+    // Graph { input { name "x" type { tensor { elem_type 1 shape { dim 3 } } } … } }
+    const shape = [0x12, 4, 0x0a, 2, 0x08, 3]
+    const tensor = (...content: number[]): number[] => [0x0a, content.length, ...content]
+    const type = (...content: number[]): number[] => [0x12, content.length, ...content]
+    const [one, two] = [tensor(0x08, 1, ...shape), tensor(0x08, 1, ...shape, ...shape)]
+    for (const types of [type(...two), type(...one, ...one), [...type(...one), ...type(...one)]]) {
+      const info = [0x0a, 1, 0x78, ...types]
+      const { graph } = roundTrip(Uint8Array.from([0x3a, info.length + 2, 0x5a, info.length, ...info]))
+      expect(graph.inputs[0]?.type).toMatchObject({ dtype: 'float32', shape: [3] })
+    }
+  })
+
   it('keeps attributes of every kind', () => {
     const tensor = { dataType: 1, dims: [1n], floatData: [2], docString: 'note', name: 'inner' }
     const attribute = [

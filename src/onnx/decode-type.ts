@@ -50,6 +50,8 @@ function decodeTensorType(reader: WireReader, facts: TensorFacts): void {
       if (facts.dtype === undefined && code !== 0) facts.plain = false
       return true
     }
+    // Two shapes would have to be merged: nobody writes that, so it stays as it is.
+    if (facts.shape) facts.plain = false
     const shape: Dimension[] = []
     facts.shape = shape
     const rest = reader.message(() =>
@@ -102,6 +104,8 @@ export function decodeValueInfo(reader: WireReader): ValueInfo {
         name = reader.string()
         return true
       case 'type':
+        // A second type would have to be merged into the first; nobody writes that.
+        if (type) return false
         type = reader.message(decodeType)
         return true
       default:

@@ -77,6 +77,11 @@ function listsOf(fields: Field[]): Field[][] {
   return [fields, ...fields.flatMap(({ children }) => (children ? listsOf(children) : []))]
 }
 
+/** A copy, so that no message ever contains itself. */
+function copyOf(field: Field): Field {
+  return { ...field, children: field.children?.map(copyOf) }
+}
+
 function pick<T>(items: readonly T[], random: Random): T {
   return items[random.integer(items.length)]!
 }
@@ -134,14 +139,14 @@ const FIELD_MUTATIONS: readonly FieldMutation[] = [
     list.splice(random.integer(list.length), 1)
   },
   function double(list, random) {
-    list.splice(random.integer(list.length), 0, pick(list, random))
+    list.splice(random.integer(list.length), 0, copyOf(pick(list, random)))
   },
   function shuffle(list, random) {
     list.sort(() => random.uniform() - 0.5)
   },
   function adopt(list, random, strangers) {
     const fields = strangers.flat()
-    if (fields.length > 0) list.splice(random.integer(list.length), random.integer(2), pick(fields, random))
+    if (fields.length > 0) list.splice(random.integer(list.length), random.integer(2), copyOf(pick(fields, random)))
   },
   function renumber(list, random) {
     pick(list, random).number = 1 + random.integer(random.integer(4) === 0 ? 2 ** 29 - 1 : 27)
@@ -164,7 +169,7 @@ const FIELD_MUTATIONS: readonly FieldMutation[] = [
   },
   function nest(list, random) {
     const field = pick(list, random)
-    if (field.children) field.children = [...field.children, { ...field, children: [...field.children] }]
+    if (field.children) field.children = [...field.children, copyOf(field)]
   },
 ]
 

@@ -3,7 +3,7 @@
  * operator set under one name, attribute types made explicit. Independent of our codec on purpose.
  */
 import { readFileSync } from 'node:fs'
-import { create, createFileRegistry, type DescMessage, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { create, createFileRegistry, type DescMessage, fromBinary, ScalarType, toBinary } from '@bufbuild/protobuf'
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt'
 
 const registry = createFileRegistry(
@@ -93,4 +93,22 @@ export function oracleTensor(bytes: Uint8Array): unknown {
 export function oracleBytes(name: string, fields: object): Uint8Array {
   const schema = schemaOf(name)
   return toBinary(schema, create(schema, fields as never))
+}
+
+/** Every message of onnx.proto3 with its fields, as protoc understood them. */
+export function oracleSchema(): {
+  name: string
+  fields: { name: string; number: number; list: boolean; scalar: boolean }[]
+}[] {
+  return [...registry]
+    .filter((type) => type.kind === 'message')
+    .map(({ typeName, fields }) => ({
+      name: typeName.replace(/^onnx\./, ''),
+      fields: fields.map((field) => ({
+        name: field.name,
+        number: field.number,
+        list: field.fieldKind === 'list',
+        scalar: field.scalar !== undefined && field.scalar !== ScalarType.STRING && field.scalar !== ScalarType.BYTES,
+      })),
+    }))
 }
