@@ -35,6 +35,27 @@ describe('observeShapes', () => {
     })
   })
 
+  it('does not hand large weights to the runtime', async () => {
+    const b = new GraphBuilder()
+    const x = b.input('x', 'float32', [1, 64, 8, 8])
+    const w = b.constant(randomTensor([32, 64, 3, 3], 1), 'w')
+    b.op('Conv', [x, w], {}, 'y')
+    b.output('y', 'float32')
+    let bytes = 0
+    const counting: Evaluator = {
+      load: (model, options) => {
+        for (const { byteLength } of model.graph.initializers.values()) bytes += byteLength
+        return evaluator.load(model, options)
+      },
+    }
+    const observed = await observeShapes(counting, b.model())
+    expect([observed.get('w')!.shape, observed.get('y')!.shape]).toEqual([
+      [32, 64, 3, 3],
+      [1, 32, 6, 6],
+    ])
+    expect(bytes).toBe(0)
+  })
+
   it('takes an open first axis for the batch', async () => {
     const b = new GraphBuilder()
     b.op('Relu', [b.input('x', 'float32', ['n', 3])], {}, 'y')
