@@ -64,7 +64,7 @@ const run = (line: string) =>
   )
 
 describe('what is wrong with the input is said in one line, with exit code 1, and nothing is written', () => {
-  it.each<[string, RegExp]>([
+  it.concurrent.each<[string, RegExp]>([
     [
       'inspect none.onnx',
       /^whittle: File 'none\.onnx' cannot be read: there is no such file or folder\. Check the path\.$/,
@@ -135,6 +135,7 @@ describe('what is wrong with the input is said in one line, with exit code 1, an
     ],
     ['replay model.onnx --info fields.json -o out.onnx', /^whittle: decompose_info\.json is not valid JSON/],
     ['replay model.onnx --info none.json -o out.onnx', /^whittle: File 'none\.json' cannot be read/],
+    ['decompose model.onnx -o out.onnx --limit 5', /^whittle: Option --limit: describes data, and there are none\./],
     ['compare model.onnx', /^whittle: whittle compare: a model is missing;/],
     ['compare model.onnx five.onnx', /^whittle: .*\.$/],
   ])('whittle %s', async (line, message) => {

@@ -35,6 +35,7 @@ export type InspectedValue = {
 export type InspectedLayer = {
   readonly name: string
   readonly op: string
+  readonly kind: Site['kind']
   readonly weightShape: readonly number[]
   readonly weightType: DType
   readonly group: number
@@ -128,6 +129,7 @@ function describeSite(site: Site): InspectedLayer {
   return {
     name: site.name,
     op: site.op,
+    kind: site.kind,
     weightShape: site.weight.shape,
     weightType: site.weight.dtype,
     group: site.group,

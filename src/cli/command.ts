@@ -8,7 +8,7 @@ import {
   type OptionValues,
   parseOptions,
 } from './options.ts'
-import { createTerminal, type Terminal } from './terminal.ts'
+import { createTerminal, type Terminal, writeOutput } from './terminal.ts'
 
 /** What a command is given. */
 export interface Invocation<S extends OptionSpecs> {
@@ -49,7 +49,7 @@ export function defineCommand<const S extends OptionSpecs>(definition: CommandDe
     async run(args, signal) {
       const { positionals, values } = parseOptions(args, specs)
       if (values.help) {
-        process.stdout.write(`${help}\n`)
+        writeOutput(`${help}\n`)
         return 0
       }
       const [least, most] = definition.models

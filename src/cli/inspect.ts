@@ -69,15 +69,16 @@ function layerTable(layers: Inspection['layers']): string {
   )
 }
 
-/** Each reason once, with the layers it holds for. */
+/** Each reason once, with the layers it holds for; not that a method is for another kind of layer altogether. */
 function describeRefusals({ layers, skips }: Inspection): string {
   const byReason = new Map<string, string[]>()
   const add = (reason: string, name: string): void => {
     byReason.set(reason, [...(byReason.get(reason) ?? []), name])
   }
   for (const { name, reason } of skips) add(reason, name)
-  for (const { name, methods } of layers)
-    for (const [method, answer] of Object.entries(methods)) if (answer !== true) add(`${method}: ${answer}`, name)
+  for (const { name, kind, methods } of layers)
+    for (const [method, answer] of Object.entries(methods))
+      if (answer !== true && (kind === 'linear') === (method === 'svd')) add(`${method}: ${answer}`, name)
   return [...byReason]
     .map(([reason, names]) => {
       const shown = names.length > 3 ? `${names.slice(0, 2).join(', ')} and ${names.length - 2} more` : names.join(', ')

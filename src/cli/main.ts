@@ -3,6 +3,7 @@
 import { fail, messageOf, VERSION, WhittleError } from '../core/index.ts'
 import type { Command } from './command.ts'
 import { nearest } from './nearest.ts'
+import { writeOutput } from './terminal.ts'
 
 const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
   inspect: { summary: 'layers, costs, and what each method can do with them', load: () => import('./inspect.ts') },
@@ -29,11 +30,11 @@ async function dispatch(args: readonly string[], signal: AbortSignal): Promise<n
   const [name, ...rest] = args
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     const topic = name === 'help' && rest[0] !== undefined && Object.hasOwn(COMMANDS, rest[0]) ? rest[0] : undefined
-    process.stdout.write(`${topic ? (await COMMANDS[topic]!.load()).command.help : helpText()}\n`)
+    writeOutput(`${topic ? (await COMMANDS[topic]!.load()).command.help : helpText()}\n`)
     return name === undefined ? 1 : 0
   }
   if (name === '--version' || name === '-v') {
-    process.stdout.write(`${VERSION}\n`)
+    writeOutput(`${VERSION}\n`)
     return 0
   }
   if (!Object.hasOwn(COMMANDS, name)) {
@@ -64,6 +65,10 @@ function report(error: unknown, signal: AbortSignal): number {
     process.stderr.write('Interrupted; nothing was written.\n')
     return 130
   }
+  if (error instanceof RangeError && /alloc|array length/i.test(error.message)) {
+    process.stderr.write(`whittle: There is not enough memory: ${error.message}.\n`)
+    return 1
+  }
   const known = error instanceof WhittleError && error.code !== 'INTERNAL'
   const message = messageOf(error).replace(/\s*\n\s*/g, ' ')
   const text = known ? message : `${message} This is a bug in whittle; WHITTLE_DEBUG=1 shows where.`
@@ -72,6 +77,7 @@ function report(error: unknown, signal: AbortSignal): number {
 }
 
 const controller = interruptible()
+process.on('uncaughtException', (error) => process.exit(report(error, controller.signal)))
 let exitCode: number
 try {
   exitCode = await dispatch(process.argv.slice(2), controller.signal)

@@ -84,7 +84,7 @@ export async function openData(
   model: Model,
 ): Promise<Dataset | undefined> {
   if (options.data === undefined) {
-    for (const name of ['split', 'preprocess', 'data-type'] as const)
+    for (const name of ['split', 'limit', 'preprocess', 'data-type'] as const)
       if (options[name] !== undefined)
         fail('INVALID_ARGUMENT', `Option --${name}: describes data, and there are none. Add --data ${DATA_FORMS[0]}.`)
     return undefined

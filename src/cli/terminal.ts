@@ -29,14 +29,14 @@ export function createTerminal(
     },
     print(json, text) {
       line.clear()
-      writeAll(`${modes.json ? JSON.stringify(json, null, 2) : text()}\n`)
+      writeOutput(`${modes.json ? JSON.stringify(json, null, 2) : text()}\n`)
     },
     close: () => line.clear(),
   }
 }
 
-/** Writes all of a text to standard output, also when it is a pipe that takes it in pieces. */
-function writeAll(text: string): void {
+/** Writes all of a text to standard output, also to a pipe that takes it in pieces or whose reader goes away. */
+export function writeOutput(text: string): void {
   const bytes = Buffer.from(text)
   for (let at = 0; at < bytes.length; ) {
     try {
