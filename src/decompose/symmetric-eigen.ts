@@ -86,10 +86,9 @@ function powerOfTwoScale(data: Float64Array): number {
   return 2 ** Math.min(1000, -Math.floor(Math.log2(largest)))
 }
 
-/** Rows of ascending pairs → `[n, count]` columns, descending. */
+/** The last `count` rows, ascending → `[n, count]` columns, descending. */
 function descendingColumns(rows: Float64Array, n: number, count: number): Matrix64 {
-  const all = rows.length / n
-  const sorted = new Float64Array(count * n)
-  for (let j = 0; j < count; j++) sorted.set(rows.subarray((all - 1 - j) * n, (all - j) * n), j * n)
-  return transposed({ rows: count, cols: n, data: sorted })
+  const columns = transposed({ rows: count, cols: n, data: rows.subarray(rows.length - count * n) })
+  for (let i = 0; i < n; i++) columns.data.subarray(i * count, (i + 1) * count).reverse()
+  return columns
 }

@@ -1,0 +1,205 @@
+/**
+ * Cholesky factors of symmetric positive definite matrices, and solving with them, in blocks: diagonal blocks in plain
+ * JavaScript, everything else as products on the engine.
+ *
+ * Source: Golub, Van Loan, "Matrix Computations", 4th edition, 2013, sections 3.1 and 4.2.
+ */
+import { fail } from '../core/index.ts'
+import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
+import { arrayLike, checkMatrix, columnRange, rowRange, toTypeOf, zeros64 } from './matrix-layout.ts'
+
+const BLOCK = 128
+
+/** A = L Lᵀ. */
+export interface CholeskyFactor {
+  /** L `[n, n]`, zeros above the diagonal. */
+  readonly lower: Matrix64
+  /** Inverses of the diagonal blocks of L; the last one may be smaller. */
+  readonly inverseBlocks: readonly Matrix64[]
+}
+
+/** Bounds of block i of n rows. */
+const blockRange = (i: number, n: number): readonly [number, number] => [i * BLOCK, Math.min(n, (i + 1) * BLOCK)]
+
+/**
+ * The Cholesky factor of a symmetric positive definite matrix, or `undefined` when it is not one.
+ *
+ * @param matrix `[n, n]`; only its lower triangle is read. Not written to.
+ * @param options.tolerance pivots must exceed this share of their diagonal element; default n · 2⁻⁵². Pivots measure how
+ *   far a row is from the span of those before it.
+ */
+export async function maybeCholesky(
+  engine: MatrixEngine,
+  matrix: Matrix64,
+  { tolerance = matrix.rows * 2 ** -52 }: { readonly tolerance?: number } = {},
+): Promise<CholeskyFactor | undefined> {
+  const n = matrix.rows
+  const lower = zeros64(n, n)
+  const inverseBlocks: Matrix64[] = []
+  for (let k = 0; k * BLOCK < n; k++) {
+    const [from, to] = blockRange(k, n)
+    const size = to - from
+    // Rows from … n−1 of block column k: A minus what earlier columns account for.
+    const panel = columnRange(rowRange(matrix, from, n), from, to).data.slice()
+    if (from > 0) {
+      const left = columnRange(rowRange(lower, from, n), 0, from)
+      const done = (await engine.multiply(left, rowRange(left, 0, size), { transposeB: true })).data
+      for (let i = 0; i < panel.length; i++) panel[i] = panel[i]! - done[i]!
+    }
+    const least = Float64Array.from({ length: size }, (_, i) => tolerance * matrix.data[(from + i) * (n + 1)]!)
+    const block = panel.subarray(0, size * size)
+    if (!factorBlock(block, size, least)) return undefined
+    const inverse = { rows: size, cols: size, data: invertLower(block, size) }
+    inverseBlocks.push(inverse)
+    for (let i = 0; i < size; i++) lower.data.set(block.subarray(i * size, i * size + i + 1), (from + i) * n + from)
+    if (to === n) break
+    const rest = { rows: n - to, cols: size, data: panel.subarray(size * size) }
+    const solved = (await engine.multiply(rest, inverse, { transposeB: true })).data
+    for (let i = to; i < n; i++)
+      lower.data.set(solved.subarray((i - to) * size, (i - to + 1) * size), i * n + from)
+  }
+  return { lower, inverseBlocks }
+}
+
+/** Cholesky of the lower triangle of one block, in place; `false` when a pivot is not above its least value. */
+function factorBlock(a: Float64Array, n: number, least: Float64Array): boolean {
+  for (let i = 0; i < n; i++) {
+    const rowI = i * n
+    for (let j = 0; j <= i; j++) {
+      const rowJ = j * n
+      let sum = a[rowI + j]!
+      for (let k = 0; k < j; k++) sum -= a[rowI + k]! * a[rowJ + k]!
+      if (j < i) a[rowI + j] = sum / a[rowJ + j]!
+      else {
+        if (!(sum > least[i]! && sum > 0)) return false
+        a[rowI + i] = Math.sqrt(sum)
+      }
+    }
+  }
+  return true
+}
+
+/** The inverse of a lower triangular block (its upper part is not read). */
+function invertLower(l: Float64Array, n: number): Float64Array {
+  const inverse = new Float64Array(n * n)
+  for (let i = 0; i < n; i++) {
+    const row = inverse.subarray(i * n, i * n + i + 1)
+    for (let k = 0; k < i; k++) {
+      const factor = l[i * n + k]!
+      for (let j = 0; j <= k; j++) row[j] = row[j]! - factor * inverse[k * n + j]!
+    }
+    const pivot = l[i * n + i]!
+    for (let j = 0; j < i; j++) row[j] = row[j]! / pivot
+    row[i] = 1 / pivot
+  }
+  return inverse
+}
+
+/** −x in place. */
+function negate(data: Float64Array): Float64Array {
+  for (let i = 0; i < data.length; i++) data[i] = -data[i]!
+  return data
+}
+
+/** `[left | right]` side by side. */
+function beside(left: Matrix64, right: Matrix64): Matrix64 {
+  const cols = left.cols + right.cols
+  const out = zeros64(left.rows, cols)
+  for (let i = 0; i < left.rows; i++) {
+    out.data.set(left.data.subarray(i * left.cols, (i + 1) * left.cols), i * cols)
+    out.data.set(right.data.subarray(i * right.cols, (i + 1) * right.cols), i * cols + left.cols)
+  }
+  return out
+}
+
+/**
+ * L⁻¹ b.
+ *
+ * @param b `[n, m]`, float32 or float64; the result has its type. Not written to.
+ */
+export async function solveLower<T extends Float32Array | Float64Array>(
+  engine: MatrixEngine,
+  { lower, inverseBlocks }: CholeskyFactor,
+  b: Matrix<T>,
+): Promise<Matrix<T>> {
+  const n = lower.rows
+  const x = { rows: n, cols: b.cols, data: arrayLike(b.data, b.data.length) }
+  x.data.set(b.data)
+  for (const [k, inverse] of inverseBlocks.entries()) {
+    const [from, to] = blockRange(k, n)
+    // x_k = L_kk⁻¹ (b_k − L_k x) in one product: rows before `from` of x are solved, the next ones still hold b.
+    const left = columnRange(rowRange(lower, from, to), 0, from)
+    const solved = from > 0 ? await engine.multiply(inverse, left) : left
+    const step = toTypeOf(beside({ ...solved, data: negate(solved.data) }, inverse), b.data)
+    x.data.set((await engine.multiply(step, rowRange(x, 0, to))).data, from * b.cols)
+  }
+  return x
+}
+
+/** L⁻ᵀ b; as {@link solveLower}. */
+export async function solveLowerTransposed<T extends Float32Array | Float64Array>(
+  engine: MatrixEngine,
+  { lower, inverseBlocks }: CholeskyFactor,
+  b: Matrix<T>,
+): Promise<Matrix<T>> {
+  const n = lower.rows
+  const x = { rows: n, cols: b.cols, data: arrayLike(b.data, b.data.length) }
+  x.data.set(b.data)
+  for (let k = inverseBlocks.length - 1; k >= 0; k--) {
+    const [from, to] = blockRange(k, n)
+    const inverse = inverseBlocks[k]!
+    // The step is transposed: rows of L below the block, times its inverse.
+    const below = columnRange(rowRange(lower, to, n), from, to)
+    const solved = to < n ? await engine.multiply(below, inverse) : below
+    const step = zeros64(n - from, to - from)
+    step.data.set(inverse.data)
+    step.data.set(negate(solved.data), inverse.data.length)
+    const product = await engine.multiply(toTypeOf(step, b.data), rowRange(x, from, n), { transposeA: true })
+    x.data.set(product.data, from * b.cols)
+  }
+  return x
+}
+
+/** What {@link solveSymmetricPositive} found. */
+export interface PositiveSolution {
+  /** X `[n, m]`. */
+  readonly solution: Matrix64
+  /** What was added to the diagonal; 0 when A was positive definite. */
+  readonly ridge: number
+}
+
+/**
+ * Solves A X = B for a symmetric positive semidefinite A. When A is not numerically positive definite, the smallest
+ * ridge from n · 2⁻⁵² of its mean diagonal upwards (in steps of 100) that makes it so is added to the diagonal.
+ *
+ * @param a `[n, n]`; only its lower triangle is read. @param b `[n, m]`. Neither is written to.
+ * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`; `INVALID_ARGUMENT` when A is far from semidefinite.
+ */
+export async function solveSymmetricPositive(
+  engine: MatrixEngine,
+  a: Matrix64,
+  b: Matrix64,
+): Promise<PositiveSolution> {
+  const n = a.rows
+  if (a.cols !== n || b.rows !== n)
+    fail('SHAPE_MISMATCH', `Solving A X = B: A must be square with B's rows; got [${n}, ${a.cols}] and [${b.rows}, ${b.cols}].`)
+  checkMatrix(a, 'Solving A X = B')
+  checkMatrix(b, 'Solving A X = B')
+  if (n === 0) return { solution: zeros64(0, b.cols), ridge: 0 }
+  let trace = 0
+  for (let i = 0; i < n; i++) trace += a.data[i * (n + 1)]!
+  // A = 0: any ridge gives the same (zero) answer for a B in its range.
+  const mean = trace > 0 ? trace / n : 1
+  for (let ridge = 0; ridge <= mean; ridge = ridge === 0 ? n * 2 ** -52 * mean : ridge * 100) {
+    const shifted = ridge === 0 ? a : { ...a, data: a.data.slice() }
+    if (ridge > 0) for (let i = 0; i < n; i++) shifted.data[i * (n + 1)] = a.data[i * (n + 1)]! + ridge
+    const factor = await maybeCholesky(engine, shifted)
+    if (!factor) continue
+    const solution = await solveLowerTransposed(engine, factor, await solveLower(engine, factor, b))
+    return { solution, ridge }
+  }
+  return fail(
+    'INVALID_ARGUMENT',
+    `Solving A X = B: A [${n}, ${n}] must be positive semidefinite; it has eigenvalues far below zero. Use another solver.`,
+  )
+}
