@@ -25,7 +25,7 @@ export interface WebRuntimeOptions extends EvaluatorOptions {
  * @example
  * import * as ort from 'onnxruntime-web/wasm'
  * const runtime = createWebRuntime(ort, { threads: 4, wasmPath: '/ort/' })
- * const { model } = await decompose(original, { budget: { macs: 0.5 } }, runtime)
+ * const { model } = await decompose(original, { budget: { metric: 'macs', fraction: 0.5 } }, runtime)
  */
 export function createWebRuntime(ort: OrtWebRuntime, options: WebRuntimeOptions = {}): Runtime {
   const { wasmPath, ...evaluatorOptions } = options

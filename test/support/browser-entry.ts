@@ -59,7 +59,7 @@ export async function computeOn(runtime: Runtime, model: Model): Promise<Compute
     return [...toFloat64(Object.values(results)[0]!)]
   }
   const { values } = await symmetricEigen(runtime.matrices, testMatrix(96))
-  const small = await decompose(model, { budget: { macs: 0.5 } }, runtime)
+  const small = await decompose(model, { budget: { metric: 'macs', fraction: 0.5 } }, runtime)
   return {
     outputs: await run(model),
     eigenvalues: [...values],
