@@ -1,7 +1,7 @@
 // Contenders take turns (A B C A B C …), so that a change of the machine's mood hits all of them alike.
 
 /** A contender that took this many seconds in all gets no further turns; one turn is always taken. */
-const SECONDS_PER_CONTENDER = 45
+const SECONDS_PER_CONTENDER = 30
 
 /**
  * Runs every contender up to `rounds` times, in turns; slow ones fewer times.

@@ -62,7 +62,7 @@ async function main() {
   const options = readOptions()
   if (options.help) return console.log(HELP)
   for (const folder of [DATA, SCRATCH, RESULTS]) mkdirSync(folder, { recursive: true })
-  const python = await findPython(['numpy', 'scipy', 'torch', 'tensorly'])
+  const python = await findPython(['numpy', 'scipy', 'torch', 'tensorly', 'onnx'])
   const machine = describeMachine(python)
   console.log(
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGB} GB; ${options.threads} threads on both sides`,
