@@ -3,13 +3,13 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { findPython } from '../interop/python.mjs'
+import { writeIntoDocument } from './document.mjs'
 import { DATA, describeMachine, RESULTS, SCRATCH } from './environment.mjs'
 
 const SECTIONS = {
   layers: 'one layer at AMCT’s published shapes: rank, factor and write; TensorLy and PyTorch beside it',
   network: 'inspect and decompose a 100 MB ResNet-50 from the command line',
   codec: 'load and save a 500 MB model',
-  algebra: 'eigensolver, products, Gram matrices',
   latency: 'ResNet-20 and ResNet-56 before and after, in ONNX Runtime',
 }
 
@@ -26,6 +26,7 @@ Options
   --quick      one turn each, the three smaller shapes
   --all        peers also at (2048, 2048, 5, 5), which takes them minutes and gigabytes
   --only TEXT  layers: only rows whose shape or method contains this
+  --write      puts the tables into docs/performance.md
 
 Peers run in Python where it is: WHITTLE_PYTHON (default python3), WHITTLE_TENSORLY (a checkout of TensorLy).
 Results: a table here, and out/bench/results/SECTION.json.`
@@ -39,6 +40,7 @@ function readOptions() {
       quick: { type: 'boolean', default: false },
       all: { type: 'boolean', default: false },
       only: { type: 'string', default: '' },
+      write: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
@@ -91,6 +93,7 @@ async function main() {
       writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(document, undefined, 1)}\n`)
       console.log(`\n${text}`)
       for (const { goal, holds, found } of goals) console.log(`${holds ? 'holds ' : 'MISSED'}  ${goal}: ${found}`)
+      if (options.write) writeIntoDocument(name, { text, goals, machine, threads: options.threads })
       missed += goals.filter((goal) => !goal.holds).length
     } catch (error) {
       missed++
