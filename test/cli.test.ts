@@ -195,6 +195,7 @@ describe('whittle', () => {
       info: 'info.json',
     })
     const record = JSON.parse(readFileSync(join(folder, 'small.onnx.record.json'), 'utf8')) as CompressionRecord
+    expect(record.before).toEqual({ parameters: 10_432, bytes: 41_728, macs: 10_322_240 })
     expect(record.after.macs! / record.before.macs!).toBeLessThanOrEqual(0.5)
     expect(record.layers.map((layer) => layer.name)).toContain('body')
     expect([...record.layers, ...record.skips].map(({ name }) => name).sort()).toEqual(['body', 'head', 'stem'])
