@@ -8,12 +8,14 @@
  *   the least-squares answer L = W C Tᵀ (T C Tᵀ)⁻¹, T being F as a map of patches; for Tucker-2, L is cut to the
  *   output rank optimally (reduced-rank regression: Izenman, J. Multivariate Analysis 5, 1975).
  * The mean of what is lost goes into the bias.
+ * A layer behind compressed ones is fitted to the original output from the input it really gets (asymmetric
+ * reconstruction: Zhang et al., section 3.3): the target is then the best dense weight for that input.
  */
 import { type Matrix64, type MatrixEngine, solveSymmetricPositive, symmetricEigen } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
 import { type GroupFactors, squaredNorm } from './factor.ts'
 import type { FormVariant, Ranks } from './forms.ts'
-import { type GroupKernel, splitTaps, swapLeading } from './kernel.ts'
+import { type GroupKernel, type Reals, splitTaps, swapLeading } from './kernel.ts'
 import { asFloat64, type GroupMoments, outputGram, symmetrize, whiten } from './moments.ts'
 
 /** Data-aware factors of one group. */
@@ -28,12 +30,14 @@ export interface FittedFactors extends GroupFactors {
 /** Fits one group's factors to the moments of its input. */
 export async function fitGroup(
   engine: MatrixEngine,
-  kernel: GroupKernel,
+  own: GroupKernel,
   site: Site,
   variant: FormVariant,
   ranks: Ranks,
   moments: GroupMoments,
 ): Promise<FittedFactors> {
+  const { target } = moments
+  const kernel = target ? { ...own, data: target.weight } : own
   const stages = variant.stages(ranks)
   const weight = { rows: kernel.outputs, cols: kernel.inputs * kernel.taps, data: asFloat64(kernel.data) }
   const response = await outputGram(engine, kernel, moments)
@@ -47,11 +51,11 @@ export async function fitGroup(
   for (let i = 0; i < left.data.length; i++) outputError += left.data[i]! * lost.data[i]!
   return {
     stages: fitted.stages,
-    squaredError: squaredNorm(lost.data),
-    squaredNorm: squaredNorm(weight.data),
-    outputSquaredError: Math.max(0, outputError),
-    outputSquaredNorm: trace(response),
-    biasShift: multiplyVector(lost, moments.mean),
+    squaredError: squaredDistance(own.data, fitted.product.data),
+    squaredNorm: squaredNorm(own.data),
+    outputSquaredError: Math.max(0, outputError) + (target?.residual ?? 0),
+    outputSquaredNorm: target?.variance ?? trace(response),
+    biasShift: multiplyVector(lost, moments.mean).map((value, o) => value + (target?.shift[o] ?? 0)),
   }
 }
 
@@ -91,7 +95,7 @@ async function fitAfterFirst(
   const mapped = await engine.multiply(map, covariance)
   const normal = symmetrize(await engine.multiply(mapped, map, { transposeB: true }))
   const right = await engine.multiply(mapped, weight, { transposeB: true })
-  const solution = await solveSymmetricPositive(normal, right)
+  const { solution } = await solveSymmetricPositive(engine, normal, right)
   // [(r, b), o] → [o, (r, b)]
   const rest = {
     rows: outputs,
@@ -134,6 +138,12 @@ function patchMap(first: Matrix64, inputs: number, taps: number, split: ReturnTy
 
 function difference(a: Matrix64, b: Matrix64): Matrix64 {
   return { rows: a.rows, cols: a.cols, data: a.data.map((value, i) => value - b.data[i]!) }
+}
+
+function squaredDistance(a: Reals, b: Reals): number {
+  let sum = 0
+  for (let i = 0; i < a.length; i++) sum += (a[i]! - b[i]!) ** 2
+  return sum
 }
 
 function trace(matrix: Matrix64): number {

@@ -1,7 +1,6 @@
 /** Moments for a layer behind compressed ones, from joint moments of the original and the changed input. */
-import type { Matrix64, MatrixEngine } from '../../decompose/index.ts'
+import { type Matrix64, type MatrixEngine, solveSymmetricPositive } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
-import { solveSymmetricPositive } from './interim.ts'
 import { groupKernels, swapLeading } from './kernel.ts'
 import type { PatchAverages } from './moment-requests.ts'
 import { asFloat64, type SiteMoments, symmetrize } from './moments.ts'
@@ -41,7 +40,7 @@ export async function sequentialMoments(
   const covariance = symmetrize(block(1, 1))
   // E[x̂ yᵀ] = E[x̂ xᵀ] Wᵀ
   const right = await engine.multiply(block(1, 0), weight, { transposeB: true })
-  const solution = await solveSymmetricPositive(withRidge(covariance), right)
+  const { solution } = await solveSymmetricPositive(engine, withRidge(covariance), right)
   const target = swapLeading(solution.data, d, outputs, 1)
   const reached = await engine.multiply({ rows: outputs, cols: d, data: target }, right)
   const response = await engine.multiply(await engine.multiply(weight, symmetrize(block(0, 0))), weight, {
