@@ -55,8 +55,7 @@ export async function maybeCholesky(
     if (to === n) break
     const rest = { rows: n - to, cols: size, data: panel.subarray(size * size) }
     const solved = (await engine.multiply(rest, inverse, { transposeB: true })).data
-    for (let i = to; i < n; i++)
-      lower.data.set(solved.subarray((i - to) * size, (i - to + 1) * size), i * n + from)
+    for (let i = to; i < n; i++) lower.data.set(solved.subarray((i - to) * size, (i - to + 1) * size), i * n + from)
   }
   return { lower, inverseBlocks }
 }
@@ -182,7 +181,10 @@ export async function solveSymmetricPositive(
 ): Promise<PositiveSolution> {
   const n = a.rows
   if (a.cols !== n || b.rows !== n)
-    fail('SHAPE_MISMATCH', `Solving A X = B: A must be square with B's rows; got [${n}, ${a.cols}] and [${b.rows}, ${b.cols}].`)
+    fail(
+      'SHAPE_MISMATCH',
+      `Solving A X = B: A must be square with B's rows; got [${n}, ${a.cols}] and [${b.rows}, ${b.cols}].`,
+    )
   checkMatrix(a, 'Solving A X = B')
   checkMatrix(b, 'Solving A X = B')
   if (n === 0) return { solution: zeros64(0, b.cols), ridge: 0 }

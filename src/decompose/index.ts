@@ -1,10 +1,29 @@
 export { type AmctKernel, type AmctRank, amctMatrixShape, amctRank, clampAmctRank } from './amct-rank.ts'
+export {
+  type CholeskyFactor,
+  maybeCholesky,
+  type PositiveSolution,
+  solveLower,
+  solveLowerTransposed,
+  solveSymmetricPositive,
+} from './cholesky.ts'
 export { type EvbmfOptions, type EvbmfResult, evbmf } from './evbmf.ts'
 export { type GramOptions, gramOfUnfolding, modeGram } from './gram.ts'
+export {
+  chooseSubspaceMethod,
+  type LeadingSubspaceOptions,
+  leadingLeftSubspace,
+  modeSubspace,
+} from './leading-subspace.ts'
+export { leastSquares } from './least-squares.ts'
+export { type MatrixFactors, matrixFactors } from './low-rank.ts'
 export type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
 export { type BoundedMinimum, type MinimizeBoundedOptions, minimizeBounded } from './minimize-bounded.ts'
+export { contractInputs, contractOutputs, type Tensor3 } from './mode-product.ts'
 export { createPlainMatrixEngine } from './plain-matrix-engine.ts'
 export { checkProduct, type ProductShape } from './product-shape.ts'
+export { type QrFactors, thinQr } from './qr.ts'
+export { type RangeFinderOptions, rangeFinder } from './range-finder.ts'
 export {
   alignRank,
   fixedRank,
@@ -13,4 +32,12 @@ export {
   rankFromRatio,
   relativeErrorCurve,
 } from './rank-policies.ts'
+export {
+  type SingularValuesOptions,
+  singularValues,
+  type TruncatedSvd,
+  type TruncatedSvdOptions,
+  truncatedSvd,
+} from './svd.ts'
 export { type SymmetricEigen, type SymmetricEigenOptions, symmetricEigen } from './symmetric-eigen.ts'
+export { type PartialTucker, type PartialTuckerOptions, partialTucker } from './tucker.ts'
