@@ -1,6 +1,7 @@
 /** The public networks in the folder of shared models, each with input that makes it work. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { randomFeeds } from '../../src/engine/index.ts'
 import { ensureUniqueNames, type Model, type TensorMap } from '../../src/graph/index.ts'
 import { decodeModel } from '../../src/onnx/index.ts'
@@ -32,10 +33,9 @@ function strokes([, channels = 3, height = 64, width = 96]: readonly number[]): 
   return Tensor.of(data, [1, channels, height, width])
 }
 
-/** All networks, or none, with the reason printed, where the folder is absent. */
+/** All networks; where the folder is absent, with that printed, the bundled one alone. */
 export function realModels(): RealModel[] {
-  const folder = maybeShared('models', 'onnx')
-  if (!folder) return []
+  const folder = maybeShared('models', 'onnx') ?? fileURLToPath(new URL('../../examples/models', import.meta.url))
   return readdirSync(folder)
     .filter((file) => file.endsWith('.onnx'))
     .map((file) => {
