@@ -149,6 +149,15 @@ function lockFile() {
   return problems
 }
 
+/** The compiled kernels that are checked in are those of wasm/. */
+function wasm() {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['scripts/build-wasm.mjs', '--check'], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  })
+  return status === 0 ? [] : [`${stdout}${stderr}`.trim()]
+}
+
 function version() {
   const source = readFileSync(join(ROOT, 'CHANGELOG.md'), 'utf8')
   return source.includes(`## ${manifest.version}`) ? [] : [`CHANGELOG.md: has no entry for version ${manifest.version}`]
@@ -166,6 +175,7 @@ const checks = [
   ['package contents', packageContents],
   ['portability', portability],
   ['lock file', lockFile],
+  ['compiled kernels', wasm],
   ['changelog', version],
 ]
 let failed = 0
