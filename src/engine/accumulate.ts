@@ -80,8 +80,7 @@ export async function collectMoments(
   if (first.done) fail('INVALID_DATA', 'Moments: need at least one batch of data; got none.')
   const sessions = new PatchSessions(evaluator)
   try {
-    const inputShapes = Object.fromEntries(Object.entries(first.value).map(([name, { shape }]) => [name, shape]))
-    const observed = await observeShapes(evaluator, model, { inputShapes, signal: options.signal })
+    const observed = await observeShapes(evaluator, model, { feeds: first.value, signal: options.signal })
     const units = unitsOf(requests, observed)
     const passes = planPasses(units, typeof batches === 'function', options.memoryBytes ?? 2 ** 30)
     let done = 0

@@ -172,8 +172,7 @@ async function load(
   outputs: ReadonlyMap<string, string>,
   options: CompareOptions,
 ): Promise<{ a: InnerValues; b: InnerValues; pairs: ReadonlyMap<string, string> }> {
-  const inputShapes = Object.fromEntries(Object.entries(feeds).map(([name, { shape }]) => [name, shape]))
-  const observed = await observeShapes(evaluator, a, { inputShapes, signal: options.signal })
+  const observed = await observeShapes(evaluator, a, { feeds, signal: options.signal })
   const pairs = new Map(outputs)
   const { layers = true } = options
   if (layers) {
@@ -185,11 +184,10 @@ async function load(
   // Outputs that are inputs or constants come from no node.
   for (const name of outputs.keys()) if (!order.includes(name)) order.push(name)
   const groups = groupBySize(order, observed, options.runBytes ?? DEFAULT_RUN_BYTES)
-  const loadOptions = { optimization: layers ? 'disabled' : 'all' } as const
-  const left = await InnerValues.load(evaluator, a, groups, loadOptions)
+  const left = await InnerValues.load(evaluator, a, groups, !layers)
   try {
     const otherGroups = groups.map((names) => names.map((name) => pairs.get(name)!))
-    return { a: left, b: await InnerValues.load(evaluator, b, otherGroups, loadOptions), pairs }
+    return { a: left, b: await InnerValues.load(evaluator, b, otherGroups, !layers), pairs }
   } catch (error) {
     await left.release()
     throw error

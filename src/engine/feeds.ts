@@ -111,7 +111,10 @@ function example(declared: readonly Dimension[] | undefined): string {
 export interface RandomFeedOptions extends InputShapeOptions {
   /** Default 0. */
   readonly seed?: number | undefined
-  /** The value of every integer element, which is often an index; default 0. */
+  /**
+   * The value of every integer element, which is an index or a length, one cannot know which; default 1, because some
+   * operators never end on a length of 0.
+   */
   readonly integer?: 0 | 1 | undefined
 }
 
@@ -125,7 +128,7 @@ export function randomFeeds(model: Model, options: RandomFeedOptions = {}): Reco
   const random = createRandom(options.seed ?? 0)
   const feeds: Record<string, Tensor> = {}
   for (const [name, { dtype, shape }] of inputShapesOf(model, options))
-    feeds[name] = filled(dtype, shape, random.normal, options.integer ?? 0)
+    feeds[name] = filled(dtype, shape, random.normal, options.integer ?? 1)
   return feeds
 }
 

@@ -1,5 +1,5 @@
 /** Fetching many inner values without holding them all at once. */
-import type { Evaluator, Executable, LoadOptions, Model, TensorMap } from '../graph/index.ts'
+import type { Evaluator, Executable, Model, TensorMap } from '../graph/index.ts'
 import { byteLengthOf, sizeOf, type Tensor } from '../tensor/index.ts'
 import type { ObservedValue } from './observe.ts'
 import { cutToOutputs } from './outputs.ts'
@@ -33,6 +33,20 @@ export function groupBySize(
   return groups
 }
 
+/**
+ * Loads a model as it stands, node by node. Where the runtime cannot, it may rewrite as little as possible: without
+ * any rewriting, version 1.30 refuses some valid float16 models because of the Cast nodes it inserts itself.
+ *
+ * @throws WhittleError `ENGINE` when it refuses the model either way.
+ */
+export async function loadUnoptimized(evaluator: Evaluator, model: Model): Promise<Executable> {
+  try {
+    return await evaluator.load(model, { optimization: 'disabled' })
+  } catch {
+    return evaluator.load(model, { optimization: 'basic' })
+  }
+}
+
 /** Sessions that each compute one group of inner values, and no more of the network than these need. */
 export class InnerValues {
   readonly groups: readonly (readonly string[])[]
@@ -43,16 +57,19 @@ export class InnerValues {
     this.#executables = executables
   }
 
-  /** Loads one session per group. */
+  /** Loads one session per group. @param optimized default true; false runs the model node by node. */
   static async load(
     evaluator: Evaluator,
     model: Model,
     groups: readonly (readonly string[])[],
-    options?: LoadOptions,
+    optimized = true,
   ): Promise<InnerValues> {
     const executables: Executable[] = []
     try {
-      for (const names of groups) executables.push(await evaluator.load(cutToOutputs(model, names), options))
+      for (const names of groups) {
+        const part = cutToOutputs(model, names)
+        executables.push(await (optimized ? evaluator.load(part) : loadUnoptimized(evaluator, part)))
+      }
     } catch (error) {
       for (const executable of executables) await executable.release()
       throw error

@@ -12,15 +12,20 @@ import {
   type Executable,
   type Model,
   NameGenerator,
+  type TensorMap,
   tensorType,
   type ValueType,
 } from '../graph/index.ts'
 import type { DType } from '../tensor/index.ts'
 import { type InputShapeOptions, inputShapesOf, randomFeeds } from './feeds.ts'
+import { loadUnoptimized } from './inner-values.ts'
 import { withOutputs } from './outputs.ts'
 
 /** Options of {@link observeShapes}. */
-export interface ObserveOptions extends InputShapeOptions, TaskOptions {}
+export interface ObserveOptions extends InputShapeOptions, TaskOptions {
+  /** Real input; default: random. Needed where inputs are no free data but lengths, axes or other settings. */
+  readonly feeds?: TensorMap | undefined
+}
 
 /** Element type and shape of a value. */
 export interface ObservedValue {
@@ -42,10 +47,11 @@ export async function observeShapes(
   model: Model,
   options: ObserveOptions = {},
 ): Promise<Map<string, ObservedValue>> {
-  const concrete = withInputShapes(model, options)
+  const shapes = inputShapesOf(model, options.feeds ? { inputShapes: shapesOf(options.feeds) } : options)
+  const concrete = withInputShapes(model, shapes)
   const observed = new Map<string, ObservedValue>()
   for (const [name, { dtype, shape }] of model.graph.initializers) observed.set(name, { dtype, shape })
-  for (const [name, input] of inputShapesOf(model, options)) observed.set(name, input)
+  for (const [name, input] of shapes) observed.set(name, input)
   const produced = model.graph.nodes.flatMap((node) => node.outputs).filter((name) => name !== '')
   checkAborted(options.signal)
   const types = await inferTypes(evaluator, concrete, produced)
@@ -61,13 +67,16 @@ export async function observeShapes(
   }
   checkAborted(options.signal)
   if (open.size > 0)
-    for (const [name, value] of await runForShapes(evaluator, concrete, open)) observed.set(name, value)
+    for (const [name, value] of await runForShapes(evaluator, concrete, open, options.feeds)) observed.set(name, value)
   return observed
 }
 
+function shapesOf(feeds: TensorMap): Record<string, readonly number[]> {
+  return Object.fromEntries(Object.entries(feeds).map(([name, { shape }]) => [name, shape]))
+}
+
 /** A clone whose inputs have concrete shapes and that says nothing about other values, so that all is inferred. */
-function withInputShapes(model: Model, options: InputShapeOptions): Model {
-  const shapes = inputShapesOf(model, options)
+function withInputShapes(model: Model, shapes: ReadonlyMap<string, ObservedValue>): Model {
   const clone = cloneModel(model)
   clone.graph.inputs = clone.graph.inputs.map((input) => {
     const known = shapes.get(input.name)
@@ -130,7 +139,7 @@ async function inferTypes(
     return await attempt(names, withoutWeights(model))
   } catch {
     // The model as it is: throws when it is the model that the runtime refuses.
-    await (await evaluator.load(model, { optimization: 'disabled' })).release()
+    await (await loadUnoptimized(evaluator, model)).release()
     return new Map(await halve(names))
   }
 }
@@ -140,6 +149,7 @@ async function runForShapes(
   evaluator: Evaluator,
   model: Model,
   values: ReadonlyMap<string, DType | undefined>,
+  feeds: TensorMap | undefined,
 ): Promise<Map<string, ObservedValue>> {
   const whole = [...values].filter(([, dtype]) => dtype === undefined).map(([name]) => name)
   const probe = withOutputs(model, whole)
@@ -152,9 +162,10 @@ async function runForShapes(
     probe.graph.nodes.push(createNode('Shape', [name], [output], {}, names.fresh(`${name}_observe`)))
     probe.graph.outputs.push({ name: output, type: undefined })
   }
-  const executable = await evaluator.load(probe, { optimization: 'disabled' })
+  const executable = await loadUnoptimized(evaluator, probe)
   try {
-    const results = await runOnTrialInput(executable, model, [...whole, ...shapeOutputs.values()])
+    const outputs = [...whole, ...shapeOutputs.values()]
+    const results = await (feeds ? executable.run(feeds, outputs) : runOnTrialInput(executable, model, outputs))
     const observed = new Map<string, ObservedValue>()
     for (const name of whole) observed.set(name, { dtype: results[name]!.dtype, shape: results[name]!.shape })
     for (const [name, output] of shapeOutputs)
@@ -165,7 +176,7 @@ async function runForShapes(
   }
 }
 
-/** Integers of an input are indices or lengths, one cannot know which: zeros are tried first, then ones. */
+/** Integers are ones first; an index may be too large then, and zeros are tried. */
 async function runOnTrialInput(
   executable: Executable,
   model: Model,
@@ -176,7 +187,7 @@ async function runOnTrialInput(
   } catch (error) {
     if (!(error instanceof WhittleError && error.code === 'ENGINE')) throw error
     try {
-      return await executable.run(randomFeeds(model, { integer: 1 }), outputs)
+      return await executable.run(randomFeeds(model, { integer: 0 }), outputs)
     } catch {
       throw error
     }
