@@ -15,6 +15,7 @@ import {
   type Node,
   stringAttribute,
   subgraphsOf,
+  usedNames,
   type WeightFacts,
   weightFactsOf,
 } from '../graph/index.ts'
@@ -104,7 +105,7 @@ function siteOf(
   if (!weight) {
     if (graph.initializers.has(weightName)) return `Its weight '${weightName}' is also a graph input and may change.`
     const producer = index.producer(weightName)
-    return producer
+    return producer && !dependsOnInput(weightName, index, graph)
       ? `Its weight is computed by ${producer.opType} '${producer.name}'.`
       : 'Both its operands are activations; it has no weight.'
   }
@@ -123,6 +124,21 @@ function siteOf(
     outputShape: shapes.get(node.outputs[0] ?? '')?.shape,
   }
   return facts.kind === 'linear' ? linearSite(common) : convolutionSite(common)
+}
+
+/** Whether a value is computed from an input of the graph, rather than from constants alone. */
+function dependsOnInput(value: string, index: GraphIndex, graph: Graph): boolean {
+  const inputs = new Set(graph.inputs.map((input) => input.name))
+  const seen = new Set<string>()
+  const open = [value]
+  for (let name = open.pop(); name !== undefined; name = open.pop()) {
+    if (inputs.has(name)) return true
+    const producer = index.producer(name)
+    if (!producer || seen.has(name)) continue
+    seen.add(name)
+    open.push(...usedNames(producer))
+  }
+  return false
 }
 
 type Common = Pick<
