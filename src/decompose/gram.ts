@@ -17,9 +17,10 @@ export interface GramOptions extends TaskOptions {
    * about 10⁻⁷ of the largest eigenvalue: enough for the leading subspace. Chunks are always added in float64.
    */
   readonly products?: 'float32' | 'float64'
+  /** Numbers of the unfolding that are gathered at a time; default 4 Mi (32 MB in float64), or 256 columns. */
+  readonly chunk?: number
 }
 
-/** Numbers in a chunk: 32 MB in float64. */
 const CHUNK = 4 * 1024 * 1024
 const LEAST_WIDTH = 256
 const BLOCK = 512
@@ -36,14 +37,14 @@ export async function modeGram(
   engine: MatrixEngine,
   data: Float32Array | Float64Array,
   dims: readonly [outer: number, n: number, inner: number],
-  { products = 'float64', signal, onProgress }: GramOptions = {},
+  { products = 'float64', chunk: size, signal, onProgress }: GramOptions = {},
 ): Promise<Matrix64> {
   const [outer, n, inner] = dims
   const columns = outer * inner
   if (data.length !== columns * n)
     fail('SHAPE_MISMATCH', `Gram matrix of [${dims.join(', ')}]: needs ${columns * n} elements; got ${data.length}.`)
   const gram = zeros64(n, n)
-  const width = chunkWidth(n, columns, inner)
+  const width = chunkWidth(Math.floor((size ?? Math.max(CHUNK, LEAST_WIDTH * n)) / Math.max(n, 1)), columns, inner)
   const Scratch = products === 'float32' ? Float32Array : Float64Array
   const scratch = new Scratch(n * width)
   for (let start = 0; start < columns; start += width) {
@@ -67,10 +68,10 @@ export function gramOfUnfolding(
   return modeGram(engine, a.data, transpose ? [a.rows, a.cols, 1] : [1, a.rows, a.cols], options)
 }
 
-/** Columns per chunk: whole slices, unless a slice alone is more than a chunk. */
-function chunkWidth(n: number, columns: number, inner: number): number {
-  const most = Math.min(columns, Math.max(LEAST_WIDTH, Math.floor(CHUNK / Math.max(n, 1))))
-  return most > inner ? most - (most % inner) : Math.max(most, 1)
+/** Columns per chunk, about `wanted`: whole slices, unless a slice alone is more than a chunk. */
+function chunkWidth(wanted: number, columns: number, inner: number): number {
+  const most = Math.max(1, Math.min(columns, wanted))
+  return most > inner ? most - (most % inner) : most
 }
 
 /** Columns start … start + chunk.cols − 1 of the unfolding; column (o, t) is `data[o, :, t]`. */

@@ -114,6 +114,12 @@ export async function refineRows<T extends Float32Array | Float64Array>(
 /** How far below the largest a Ritz value may be before products with A Aᵀ lose it in rounding. */
 const widestSpread = (data: Float32Array | Float64Array): number => (data instanceof Float32Array ? 1e4 : 1e12)
 
+/**
+ * Shifts are kept this much below the smallest Ritz value: it is estimated a few percent too high, and a shift that meets
+ * an eigenvalue of the wanted subspace would erase its vector.
+ */
+const CAUTION = 0.9
+
 /** basis · (A Aᵀ − t I) with t = root · (smallest Ritz value); in a basis of the same span if that is better. */
 async function filterStep(operator: RowOperator, basis: Matrix, root: number): Promise<Matrix> {
   const { engine } = operator
@@ -123,7 +129,7 @@ async function filterStep(operator: RowOperator, basis: Matrix, root: number): P
   let shift = 0
   if (products) {
     const { factor, largest, smallest } = products
-    shift = root * smallest
+    shift = root * CAUTION * smallest
     if (largest > smallest * widestSpread(basis.data)) {
       // Rows with orthonormal images: the next product then spreads them like singular values, not like their squares.
       image = await solveLower(engine, factor, image)

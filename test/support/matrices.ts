@@ -1,6 +1,6 @@
 /** Matrices for the tests of linear algebra, and how far results are from what they claim. */
 import { createRandom } from '../../src/core/index.ts'
-import { createPlainMatrixEngine, type Matrix, type Matrix64 } from '../../src/decompose/index.ts'
+import { createPlainMatrixEngine, type Matrix, type Matrix64, thinQr } from '../../src/decompose/index.ts'
 
 const plain = createPlainMatrixEngine()
 
@@ -31,7 +31,6 @@ export async function withSingularValues(
   s: readonly number[],
   seed = 1,
 ): Promise<Matrix64> {
-  const { thinQr } = await import('../../src/decompose/index.ts')
   const { q: u } = await thinQr(plain, randomMatrix(rows, s.length, seed))
   const { q: v } = await thinQr(plain, randomMatrix(cols, s.length, seed + 1))
   const scaled = matrixOf(rows, s.length, (i, j) => u.data[i * s.length + j]! * s[j]!)
