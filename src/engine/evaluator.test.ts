@@ -1,8 +1,9 @@
 import * as ort from 'onnxruntime-node'
+import * as web from 'onnxruntime-web'
 import { afterEach, describe, expect, it } from 'vitest'
 import { randomTensor, relativeError } from '../../test/support/tensors.ts'
 import { WhittleError } from '../core/index.ts'
-import { createNode, GraphBuilder, type Model } from '../graph/index.ts'
+import { createGraph, createNode, GraphBuilder, type Model } from '../graph/index.ts'
 import { type DType, fromNumbers, Tensor, toFloat32 } from '../tensor/index.ts'
 import { createEvaluator } from './evaluator.ts'
 import type { OrtRuntime } from './ort.ts'
@@ -145,6 +146,36 @@ describe('load and run', () => {
     await expect(executable.run({ x: randomTensor([2], 1) }, ['w'])).rejects.toThrow(
       "Output 'w': the model has no such output; it has 'y', 'z'.",
     )
+  })
+
+  it('reads large weights where they are: views, unaligned, shared, in subgraphs', async () => {
+    const length = 20_000
+    const bytes = new Uint8Array(4 * length + 5)
+    const numbers = Float32Array.from({ length }, (_, i) => i)
+    bytes.set(new Uint8Array(numbers.buffer), 5)
+    const weight = Tensor.fromBytes('float32', [length], bytes.subarray(5))
+    const branch = (name: string, operator: string) => {
+      const graph = createGraph(name)
+      graph.initializers.set(`${name}_w`, randomTensor([length], 1))
+      graph.nodes.push(createNode(operator, ['x', `${name}_w`], [`${name}_o`]))
+      graph.outputs.push({ name: `${name}_o`, type: undefined })
+      return graph
+    }
+    const b = new GraphBuilder()
+    const x = b.input('x', 'float32', [length])
+    const sum = b.op('Sub', [b.op('Add', [x, b.constant(weight)]), b.constant(weight)])
+    b.op('Add', [sum, b.constant(weight.reshape([1, length]))], {}, 'y')
+    const yes = b.input('yes', 'bool', [])
+    b.op('If', [yes], { then_branch: branch('a', 'Add'), else_branch: branch('b', 'Mul') }, 'z')
+    for (const name of ['y', 'z']) b.graph.outputs.push({ name, type: undefined })
+    for (const runtime of [ort, web]) {
+      const executable = await createEvaluator(runtime).load(b.model())
+      const feeds = { x: Tensor.of(new Float32Array(length), [length]), yes: Tensor.of(Uint8Array.of(1), [], 'bool') }
+      const { y, z } = await executable.run(feeds)
+      expect(y!.data).toEqual(numbers)
+      expect(relativeError(randomTensor([length], 1), z!)).toBe(0)
+      await executable.release()
+    }
   })
 
   it('needs no feeds for initializers that are listed as inputs', async () => {

@@ -1,6 +1,6 @@
 /** Models and tensors as bytes: in one piece, as a list of pieces, or with the weights in a second file. */
 import { fail } from '../core/index.ts'
-import { forEachGraph, type Model } from '../graph/index.ts'
+import { forEachGraph, forEachModelNode, type Model } from '../graph/index.ts'
 import type { Tensor } from '../tensor/index.ts'
 import { type ExternalPlacement, writeModel, writeTensor } from './encode.ts'
 import { assertSafeLocation } from './external-data.ts'
@@ -106,6 +106,45 @@ export function encodeModelWithExternalData(model: Model, options: ExternalDataO
   assertSafeLocation(location, 'External weights')
   const { placement, external } = placeTensors(model, location, Math.max(1, thresholdBytes))
   return { ...chunksOf(model, placement), external }
+}
+
+/** A model file without its large weights, and these as files of their own. */
+export interface EncodedWithDetachedWeights {
+  readonly bytes: Uint8Array
+  readonly weights: readonly { readonly location: string; readonly tensor: Tensor }[]
+}
+
+/**
+ * A model with each large weight in an external file of its own, for runtimes that take such files from memory: weights
+ * are neither copied nor limited by protobuf's 2 GiB.
+ *
+ * Weights of subgraphs and attributes stay in the model file; ONNX Runtime does not look for them elsewhere in memory.
+ *
+ * @param thresholdBytes smaller weights stay in the model file.
+ * @throws WhittleError `INVALID_ARGUMENT` when the model file itself would still reach 2 GiB.
+ */
+export function encodeModelWithDetachedWeights(model: Model, thresholdBytes: number): EncodedWithDetachedWeights {
+  const inner = new Set<Tensor>()
+  forEachGraph(model.graph, (graph) => {
+    if (graph !== model.graph) for (const tensor of graph.initializers.values()) inner.add(tensor)
+  })
+  forEachModelNode(model, (node) => {
+    for (const attribute of node.attributes.values()) if (attribute.kind === 'tensor') inner.add(attribute.value)
+  })
+  const placement = new Map<Tensor, { location: string; offset: number }>()
+  for (const tensor of model.graph.initializers.values())
+    if (
+      tensor.dtype !== 'string' &&
+      tensor.byteLength >= thresholdBytes &&
+      !inner.has(tensor) &&
+      !placement.has(tensor)
+    )
+      placement.set(tensor, { location: `weight-${placement.size}`, offset: 0 })
+  const { chunks, byteLength } = chunksOf(model, placement)
+  return {
+    bytes: joinChunks(chunks, byteLength),
+    weights: [...placement].map(([tensor, { location }]) => ({ location, tensor })),
+  }
 }
 
 /** A tensor as the bytes of a TensorProto file. */
