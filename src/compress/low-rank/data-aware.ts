@@ -16,7 +16,7 @@ import type { Site } from '../sites.ts'
 import { type GroupFactors, squaredNorm } from './factor.ts'
 import type { FormVariant, Ranks } from './forms.ts'
 import { type GroupKernel, type Reals, splitTaps, swapLeading } from './kernel.ts'
-import { asFloat64, type GroupMoments, outputGram, symmetrize, whiten } from './moments.ts'
+import { asFloat64, type GroupMoments, outputGram, symmetrize, trace, whiten } from './moments.ts'
 
 /** Data-aware factors of one group. */
 export interface FittedFactors extends GroupFactors {
@@ -84,7 +84,6 @@ async function fitAfterFirst(
   const [firstStage] = variant.stages(ranks)
   const split = splitTaps(site.kernel, firstStage!.carries)
   const rank = firstStage!.outputs
-  const rows = inputs * split.carriedCount
   const { whitened, matrix } = await whiten(engine, kernel, site, firstStage!.carries, moments)
   const { vectors } = await symmetricEigen(engine, await engine.gram(whitened), { count: rank })
   // Patches are whitened by L⁻¹, so the projection is Uᵀ L⁻¹ ∝ Uᵀ (Lᵀ M) Mᵀ; this form needs no inverse.
@@ -108,7 +107,6 @@ async function fitAfterFirst(
   const output = (await symmetricEigen(engine, explained, { count: ranks.output! })).vectors!
   const core = await engine.multiply(output, rest, { transposeA: true })
   const product = await engine.multiply(output, await engine.multiply(core, map))
-  if (first.rows !== rank || first.cols !== rows) throw new RangeError('Internal: first stage has the wrong shape')
   return { stages: { first: first.data, core: core.data, last: output.data }, product }
 }
 
@@ -143,12 +141,6 @@ function difference(a: Matrix64, b: Matrix64): Matrix64 {
 function squaredDistance(a: Reals, b: Reals): number {
   let sum = 0
   for (let i = 0; i < a.length; i++) sum += (a[i]! - b[i]!) ** 2
-  return sum
-}
-
-function trace(matrix: Matrix64): number {
-  let sum = 0
-  for (let i = 0; i < matrix.rows; i++) sum += matrix.data[i * matrix.cols + i]!
   return sum
 }
 

@@ -1,5 +1,6 @@
 export { type AmctMode, amctMode, amctRefusal } from './amct.ts'
 export { type Applied, type ApplyContext, applyLowRank, type StepOutcome } from './apply.ts'
+export type { PatchAverages } from './covariance.ts'
 export {
   type ChainCost,
   FORM_NAMES,
@@ -17,7 +18,7 @@ export {
   formatDecomposeInfo,
   parseDecomposeInfo,
 } from './info.ts'
-export { momentRequest, type PatchAverages, type SiteMomentRequest, siteMoments } from './moment-requests.ts'
+export { momentRequest, type SiteMomentRequest, siteMoments } from './moment-requests.ts'
 export type { GroupMoments, SiteMoments } from './moments.ts'
 export { type LowRankOptions, type PlanContext, planLowRank } from './plan.ts'
 export { type Budget, parseBudget, parseRankPolicy, type RankPolicy } from './policy.ts'

@@ -1,6 +1,7 @@
 /** Which moments to collect for which site, and what the collected sums mean for the fit. */
 import { intAttribute } from '../../graph/index.ts'
 import type { Site } from '../sites.ts'
+import { meanSquareOf, type PatchAverages, shrinkCovariance } from './covariance.ts'
 import type { SiteMoments } from './moments.ts'
 import { canShiftBias } from './replace.ts'
 
@@ -61,26 +62,31 @@ function explicitPads(site: Site): readonly number[] | undefined {
   return [...begins, ...ends]
 }
 
-/** Averages over patches, of one group. */
-export interface PatchAverages {
-  /** E[x xᵀ], `[d, d]`. */
-  readonly second: Float64Array
-  /** E[x], `[d]`. */
-  readonly mean: Float64Array
+/**
+ * Patches that count as independent: those of a kernel overlap, so that each input is seen as often as it has taps.
+ *
+ * @param count patches seen.
+ */
+export function independentSamples(site: Site, count: number): number {
+  return count / site.kernel.reduce((product, extent) => product * extent, 1)
 }
 
-/** Moments as the fit wants them: centred where the bias can take up the mean. */
+/**
+ * Moments as the fit wants them: centred where the bias can take up the mean, and shrunk by what the number of patches
+ * leaves open.
+ *
+ * @param count patches seen.
+ */
 export function siteMoments(site: Site, groups: readonly PatchAverages[], count: number): SiteMoments {
   const centred = canShiftBias(site)
   return {
     count,
     groups: groups.map(({ second, mean }) => {
-      if (!centred) return { covariance: second, mean: new Float64Array(mean.length) }
       const d = mean.length
-      const covariance = new Float64Array(second.length)
-      for (let i = 0; i < d; i++)
-        for (let j = 0; j < d; j++) covariance[i * d + j] = second[i * d + j]! - mean[i]! * mean[j]!
-      return { covariance, mean }
+      const covariance = second.slice()
+      if (centred) for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) covariance[i * d + j]! -= mean[i]! * mean[j]!
+      shrinkCovariance(covariance, d, independentSamples(site, count), meanSquareOf(second, d))
+      return { covariance, mean: centred ? mean : new Float64Array(d) }
     }),
   }
 }

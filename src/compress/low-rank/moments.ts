@@ -4,9 +4,10 @@
  * With C the covariance of the layer's input patches (order: channel, then kernel position), a change ΔW of the weight
  * changes the output by tr(ΔW C ΔWᵀ) on average: the error that data-aware decomposition minimises.
  */
-import type { Matrix64, MatrixEngine } from '../../decompose/index.ts'
+import { fail } from '../../core/index.ts'
+import { type Matrix64, type MatrixEngine, maybeCholesky } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
-import { type GroupKernel, type Reals, splitTaps } from './kernel.ts'
+import { type GroupKernel, type Reals, splitMatrix, splitTaps } from './kernel.ts'
 
 /** Covariance and mean of one group's input patches. */
 export interface GroupMoments {
@@ -46,7 +47,11 @@ export function asFloat64(data: Reals): Float64Array {
 }
 
 /** `W C Wᵀ` `[out, out]`: the covariance of the layer's output. */
-export async function outputGram(engine: MatrixEngine, kernel: GroupKernel, moments: GroupMoments): Promise<Matrix64> {
+export async function outputGram(
+  engine: MatrixEngine,
+  kernel: GroupKernel,
+  moments: Pick<GroupMoments, 'covariance'>,
+): Promise<Matrix64> {
   const d = kernel.inputs * kernel.taps
   const weight = { rows: kernel.outputs, cols: d, data: asFloat64(kernel.data) }
   const product = await engine.multiply(weight, { rows: d, cols: d, data: moments.covariance })
@@ -68,37 +73,28 @@ export async function rowGram(
   return engine.gram(whitened)
 }
 
-/** `Lᵀ M` with M as in {@link rowGram}, and L, lower triangular. */
+/** `Lᵀ M` and M, with L and M as in {@link rowGram}. */
 export async function whiten(
   engine: MatrixEngine,
   kernel: GroupKernel,
   site: Site,
   carries: readonly boolean[],
   moments: GroupMoments,
-): Promise<{ whitened: Matrix64; matrix: Matrix64; factor: Matrix64 }> {
+): Promise<{ whitened: Matrix64; matrix: Matrix64 }> {
   const split = splitTaps(site.kernel, carries)
-  const { carried, rest, carriedCount, restCount } = split
-  const { inputs, outputs, taps } = kernel
-  const n = inputs * carriedCount
-  const cols = outputs * restCount
-  const data = new Float64Array(n * cols)
-  for (let o = 0; o < outputs; o++)
-    for (let i = 0; i < inputs; i++)
-      for (let t = 0; t < taps; t++)
-        data[(i * carriedCount + carried[t]!) * cols + o * restCount + rest[t]!] =
-          kernel.data[(o * inputs + i) * taps + t]!
-  const matrix = { rows: n, cols, data }
-  const factor = choleskyOfRows(inputs, taps, split, moments.covariance)
-  return { whitened: await engine.multiply(factor, matrix, { transposeA: true }), matrix, factor }
+  const { rows, cols, data } = splitMatrix(kernel, split)
+  const matrix = { rows, cols, data: asFloat64(data) }
+  const factor = await choleskyOfRows(engine, kernel, split, moments.covariance)
+  return { whitened: await engine.multiply(factor, matrix, { transposeA: true }), matrix }
 }
 
-/** Cholesky factor of the rows' covariance, with a ridge of 1e-9 of its mean diagonal against rank deficiency. */
-function choleskyOfRows(
-  inputs: number,
-  taps: number,
+/** Cholesky factor of the rows' covariance, with a ridge of 1e-9 of its mean diagonal or more where it is singular. */
+async function choleskyOfRows(
+  engine: MatrixEngine,
+  { inputs, taps }: GroupKernel,
   split: ReturnType<typeof splitTaps>,
   covariance: Float64Array,
-): Matrix64 {
+): Promise<Matrix64> {
   const { carried, rest, carriedCount } = split
   const n = inputs * carriedCount
   const d = inputs * taps
@@ -111,18 +107,23 @@ function choleskyOfRows(
         for (let u = 0; u < taps; u++)
           if (rest[u] === rest[t]) sum[row + j * carriedCount + carried[u]!]! += covariance[from + j * taps + u]!
     }
-  let trace = 0
-  for (let i = 0; i < n; i++) trace += sum[i * n + i]!
-  const ridge = (1e-9 * trace) / n || 1e-300
-  const out = new Float64Array(n * n)
-  for (let i = 0; i < n; i++)
-    for (let j = 0; j <= i; j++) {
-      let value = sum[i * n + j]! + (i === j ? ridge : 0)
-      for (let k = 0; k < j; k++) value -= out[i * n + k]! * out[j * n + k]!
-      if (i === j) out[i * n + i] = Math.sqrt(Math.max(value, ridge))
-      else out[i * n + j] = value / out[j * n + j]!
-    }
-  return { rows: n, cols: n, data: out }
+  const matrix = { rows: n, cols: n, data: sum }
+  // An input that is always zero has no preference among rows: any multiple of the identity.
+  const mean = trace(matrix) / n || 1
+  for (let added = 0, ridge = 1e-9 * mean; ridge <= mean; ridge *= 100) {
+    for (let i = 0; i < n; i++) sum[i * n + i]! += ridge - added
+    added = ridge
+    const factor = await maybeCholesky(engine, matrix)
+    if (factor) return factor.lower
+  }
+  return fail('NOT_FINITE', 'Moments: a covariance must be symmetric, finite and have no negative eigenvalues.')
+}
+
+/** Sum of the diagonal. */
+export function trace({ rows, cols, data }: Matrix64): number {
+  let sum = 0
+  for (let i = 0; i < rows; i++) sum += data[i * cols + i]!
+  return sum
 }
 
 /** Averages a nearly symmetric matrix with its transpose, in place. */

@@ -1,9 +1,10 @@
 /** Moments for a layer behind compressed ones, from joint moments of the original and the changed input. */
 import { type Matrix64, type MatrixEngine, solveSymmetricPositive } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
+import { type PatchAverages, shrinkCovariance } from './covariance.ts'
 import { groupKernels, swapLeading } from './kernel.ts'
-import type { PatchAverages } from './moment-requests.ts'
-import { asFloat64, type SiteMoments, symmetrize } from './moments.ts'
+import { independentSamples } from './moment-requests.ts'
+import { asFloat64, outputGram, type SiteMoments, symmetrize, trace } from './moments.ts'
 import { canShiftBias } from './replace.ts'
 
 /** Whether a site can be fitted to a changed input: its moments can be collected, and it has one group. */
@@ -37,44 +38,56 @@ export async function sequentialMoments(
     return { rows: d, cols: d, data }
   }
   const weight = { rows: outputs, cols: d, data: asFloat64(kernel!.data) }
-  const covariance = symmetrize(block(1, 1))
+  const changed = symmetrize(block(1, 1))
+  const covariance = { rows: d, cols: d, data: changed.data.slice() }
+  let meanSquare = 0
+  for (let i = d; i < 2 * d; i++) meanSquare += joint.second[i * 2 * d + i]! / d
+  const { keep, added } = shrinkCovariance(covariance.data, d, independentSamples(site, count), meanSquare)
   // E[x̂ yᵀ] = E[x̂ xᵀ] Wᵀ
   const right = await engine.multiply(block(1, 0), weight, { transposeB: true })
-  const { solution } = await solveSymmetricPositive(engine, withRidge(covariance), right)
-  const target = swapLeading(solution.data, d, outputs, 1)
-  const reached = await engine.multiply({ rows: outputs, cols: d, data: target }, right)
-  const response = await engine.multiply(await engine.multiply(weight, symmetrize(block(0, 0))), weight, {
-    transposeB: true,
-  })
-  const variance = trace(response)
+  const { solution } = await solveSymmetricPositive(
+    engine,
+    withRidge(covariance),
+    pulledTo(weight, right, keep, added + ridgeOf(covariance)),
+  )
+  const target = { rows: outputs, cols: d, data: swapLeading(solution.data, d, outputs, 1) }
+  // E‖y − Ŵ x̂‖² = E‖y‖² − 2 tr(Ŵ E[x̂ yᵀ]) + tr(Ŵ C Ŵᵀ)
+  const variance = trace(await outputGram(engine, kernel!, { covariance: symmetrize(block(0, 0)).data }))
+  const reached = trace(await engine.multiply(target, right))
+  const own = trace(await outputGram(engine, { ...kernel!, data: target.data }, { covariance: changed.data }))
   const shift = new Float64Array(outputs)
   if (centred)
     for (let o = 0; o < outputs; o++)
       for (let i = 0; i < d; i++)
-        shift[o]! += weight.data[o * d + i]! * joint.mean[i]! - target[o * d + i]! * joint.mean[d + i]!
+        shift[o]! += weight.data[o * d + i]! * joint.mean[i]! - target.data[o * d + i]! * joint.mean[d + i]!
   return {
     count,
     groups: [
       {
         covariance: covariance.data,
         mean: centred ? joint.mean.slice(d) : new Float64Array(d),
-        target: { weight: target, shift, residual: Math.max(0, variance - trace(reached)), variance },
+        target: { weight: target.data, shift, residual: Math.max(0, variance - 2 * reached + own), variance },
       },
     ],
   }
 }
 
-/** 1e-4 of the mean variance on the diagonal: directions the data hardly show must not get large weights. */
+/** 1e-4 of the mean variance: directions the data hardly show must not get large weights. */
+function ridgeOf(matrix: Matrix64): number {
+  return (1e-4 * trace(matrix)) / matrix.rows
+}
+
 function withRidge(matrix: Matrix64): Matrix64 {
   const { rows: n } = matrix
   const data = matrix.data.slice()
-  const ridge = (1e-4 * trace(matrix)) / n
+  const ridge = ridgeOf(matrix)
   for (let i = 0; i < n; i++) data[i * n + i]! += ridge
   return { rows: n, cols: n, data }
 }
 
-function trace(matrix: Matrix64): number {
-  let sum = 0
-  for (let i = 0; i < matrix.rows; i++) sum += matrix.data[i * matrix.cols + i]!
-  return sum
+/** keep · E[x̂ yᵀ] + ridge · Wᵀ `[d, out]`: where the data say little, the target stays the layer's own weight. */
+function pulledTo(weight: Matrix64, right: Matrix64, keep: number, ridge: number): Matrix64 {
+  const { rows: outputs, cols: d } = weight
+  const own = swapLeading(weight.data, outputs, d, 1)
+  return { rows: d, cols: outputs, data: right.data.map((value, i) => keep * value + ridge * own[i]!) }
 }

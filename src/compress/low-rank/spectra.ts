@@ -8,6 +8,7 @@
  */
 import { type MatrixEngine, modeGram, symmetricEigen } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
+import { squaredNorm } from './factor.ts'
 import type { FormVariant, Ranks } from './forms.ts'
 import { type GroupKernel, groupKernels, splitMatrix, splitTaps } from './kernel.ts'
 import { outputGram, rowGram, type SiteMoments } from './moments.ts'
@@ -52,7 +53,7 @@ export class SiteSpectra {
     const plain = this.#moments ? new SiteSpectra(this.site, this.#engine) : this
     const curve = (await plain.curves(variant))[role]!
     return groupKernels(this.site).map((kernel, group) => {
-      const energy = sumOfSquares(kernel)
+      const energy = squaredNorm(kernel.data)
       const [rows, cols] = unfoldingShape(kernel, variant, role, this.site)
       const count = Math.min(rows, cols)
       const values = Float64Array.from({ length: count }, (_, i) =>
@@ -119,12 +120,6 @@ function relative(values: Float64Array): Float64Array {
   let sum = 0
   for (const value of values) sum += Math.max(0, value)
   return values.map((value) => (sum > 0 ? Math.max(0, value) / sum : 0))
-}
-
-function sumOfSquares(kernel: GroupKernel): number {
-  let sum = 0
-  for (let i = 0; i < kernel.data.length; i++) sum += kernel.data[i]! ** 2
-  return sum
 }
 
 /** The mean over groups of the relative energy beyond a rank. */
