@@ -35,7 +35,7 @@ export type Cost = {
   readonly parameters: number
   /** Bytes of all weights and biases, or of the file for a whole model. */
   readonly bytes: number
-  /** Multiply–accumulates of one forward pass with batch 1; `null` when a shape is unknown. */
+  /** Multiply–accumulates of one forward pass, with batch 1 where it is open; `null` when a shape is unknown. */
   readonly macs: number | null
 }
 

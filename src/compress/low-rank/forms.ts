@@ -183,7 +183,7 @@ export interface ChainCost {
   readonly macs: number | null
 }
 
-/** Cost of a chain in a site's place, without the bias (which stays as it is); MACs for batch 1. */
+/** Cost of a chain in a site's place, without the bias (which stays as it is); MACs for the observed shapes. */
 export function chainCost(site: Site, stages: readonly Stage[]): ChainCost {
   let parameters = 0
   let macs: number | null = 0
@@ -211,15 +211,15 @@ export function siteCost(site: Site): ChainCost {
   return chainCost(site, [{ role: 'core', inputs, outputs, carries: site.kernel.map(() => true) }])
 }
 
-/** Positions a weight is applied at, given which spatial axes already have their output length; batch 1. */
+/** Positions a weight is applied at in the whole batch, given which spatial axes already have their output length. */
 function positionsOf(site: Site): ((finished: readonly boolean[]) => number) | undefined {
   const { inputShape, outputShape } = site
   if (!outputShape || !inputShape) return undefined
   if (site.kind === 'linear') {
-    // Rows of all leading axes but the first, which is the batch when there are several.
-    const rows = outputShape.length < 2 ? 1 : volumeOf(outputShape.slice(0, -1)) / Math.max(1, outputShape[0]!)
+    const rows = volumeOf(outputShape.slice(0, -1))
     return () => rows
   }
+  const batch = outputShape[0]!
   return (finished) =>
-    volumeOf(site.kernel.map((_, axis) => (finished[axis] ? outputShape[axis + 2]! : inputShape[axis + 2]!)))
+    batch * volumeOf(site.kernel.map((_, axis) => (finished[axis] ? outputShape[axis + 2]! : inputShape[axis + 2]!)))
 }
