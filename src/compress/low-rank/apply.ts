@@ -5,11 +5,11 @@ import { cloneModel, type Model, modelHash, NameGenerator } from '../../graph/in
 import { findSites, type Site } from '../sites.ts'
 import { fitGroup } from './data-aware.ts'
 import { factorGroup } from './factor.ts'
-import { type FormVariant, type Stage, variantsOf } from './forms.ts'
+import { FORM_NAMES, type FormVariant, type Stage, variantsOf } from './forms.ts'
 import { groupKernels, type Reals, stageTensor } from './kernel.ts'
 import type { SiteMoments } from './moments.ts'
-import { canShiftBias, dropUnusedInitializers, replaceSite, stageWeightName, type WeightedStage } from './replace.ts'
-import type { LowRankPlan, LowRankStep } from './step.ts'
+import { dropUnusedInitializers, replaceSite, stageWeightName, type WeightedStage } from './replace.ts'
+import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './step.ts'
 
 /** What applying needs besides the plan. */
 export interface ApplyContext extends TaskOptions {
@@ -27,6 +27,8 @@ export interface StepOutcome {
   readonly outputError: number | undefined
   /** Names and shapes of the new weights, by role. */
   readonly weights: readonly { readonly role: string; readonly name: string; readonly shape: readonly number[] }[]
+  /** Name of the bias that took up what the factors lose in the mean, if one did. */
+  readonly fittedBias: string | undefined
 }
 
 /** A model with a plan applied to it. */
@@ -38,15 +40,12 @@ export interface Applied {
 /**
  * Applies a plan.
  *
- * @throws WhittleError `PLAN_MISMATCH` when the plan was made for another model or names layers that are not there.
+ * @throws WhittleError `PLAN_MISMATCH` when the plan was made for another model or by another method or version, names
+ *   layers that are not there or one twice; `RANK_OUT_OF_RANGE`; `INVALID_ARGUMENT` when it needs data; `NOT_FINITE`;
+ *   `ABORTED`.
  */
 export async function applyLowRank(model: Model, plan: LowRankPlan, context: ApplyContext): Promise<Applied> {
-  const hash = modelHash(model)
-  if (plan.model !== hash)
-    fail(
-      'PLAN_MISMATCH',
-      `The plan was made for another model: it is for ${plan.model}, this one is ${hash}. Plan again.`,
-    )
+  checkPlan(model, plan)
   const result = cloneModel(model)
   const names = new NameGenerator(result.graph)
   const sites = new Map(findSites(result).sites.map((site) => [site.name, site]))
@@ -59,18 +58,27 @@ export async function applyLowRank(model: Model, plan: LowRankPlan, context: App
       sites.get(step.site) ??
       fail('PLAN_MISMATCH', `The plan names layer '${step.site}', which the model does not have.`)
     const variant = variantOf(site, step)
-    // Sites that share a weight are planned alike and keep sharing.
-    let chain = chains.get(site.weightName)
+    // Sites that share a weight and are planned alike keep sharing.
+    const key = JSON.stringify([
+      site.weightName,
+      site.op,
+      site.group,
+      site.weightIsOutputFirst,
+      variant.form,
+      ranksOf(step, variant),
+    ])
+    let chain = chains.get(key)
     if (!chain) {
-      chain = await makeChain(site, variant, step, context, names)
-      chains.set(site.weightName, chain)
+      chain = await makeChain(site, variant, step, plan.seed, context, names)
+      if (!step.dataAware && !step.shiftsBias) chains.set(key, chain)
     }
-    replaceSite(result, site, chain.stages, names, chain.biasShift)
+    const fittedBias = replaceSite(result, site, chain.stages, names, chain.biasShift)
     outcomes.push({
       step,
       relativeError: chain.relativeError,
       outputError: chain.outputError,
       weights: chain.stages.map(({ stage, name, weight }) => ({ role: stage.role, name, shape: weight.shape })),
+      fittedBias,
     })
   }
   context.onProgress?.({ stage: 'decompose', done: plan.steps.length, total: plan.steps.length })
@@ -82,8 +90,37 @@ export async function applyLowRank(model: Model, plan: LowRankPlan, context: App
   return { model: result, outcomes }
 }
 
+function checkPlan(model: Model, plan: LowRankPlan): void {
+  if (plan.method !== 'low-rank' || plan.version !== LOW_RANK_PLAN_VERSION)
+    fail(
+      'PLAN_MISMATCH',
+      `A plan of method 'low-rank', version ${LOW_RANK_PLAN_VERSION}, is needed; got '${plan.method}', version ${plan.version}. Plan again.`,
+    )
+  const hash = modelHash(model)
+  if (plan.model !== hash)
+    fail(
+      'PLAN_MISMATCH',
+      `The plan was made for another model: it is for ${plan.model}, this one is ${hash}. Plan again.`,
+    )
+  const seen = new Set<string>()
+  for (const { site } of plan.steps) {
+    if (seen.has(site))
+      fail('PLAN_MISMATCH', `The plan names layer '${site}' twice; a layer is replaced once. Remove one of the steps.`)
+    seen.add(site)
+  }
+}
+
+function ranksOf(step: LowRankStep, variant: FormVariant): readonly unknown[] {
+  return [variant.variant, ...Object.keys(variant.fullRanks).map((role) => step.ranks[role])]
+}
+
 /** The variant a step names, with its ranks checked. */
 export function variantOf(site: Site, step: Pick<LowRankStep, 'form' | 'variant' | 'ranks'>): FormVariant {
+  if (!FORM_NAMES.includes(step.form))
+    fail(
+      'PLAN_MISMATCH',
+      `${site.op} '${site.name}': form must be one of ${FORM_NAMES.join(', ')}; the plan says '${step.form}'.`,
+    )
   const variants = variantsOf(step.form, site)
   if (typeof variants === 'string') fail('PLAN_MISMATCH', `${site.op} '${site.name}': ${variants}`)
   const variant = variants.find((candidate) => candidate.variant === step.variant)
@@ -111,6 +148,7 @@ async function makeChain(
   site: Site,
   variant: FormVariant,
   step: LowRankStep,
+  seed: number,
   context: ApplyContext,
   names: NameGenerator,
 ): Promise<Chain> {
@@ -118,12 +156,17 @@ async function makeChain(
   const moments = step.dataAware ? context.moments?.get(site.name) : undefined
   if (step.dataAware && !moments)
     fail('INVALID_ARGUMENT', `${site.op} '${site.name}': the plan fits this layer to data, but no data were given.`)
+  if (step.sequential && !moments?.groups.every((group) => group.target))
+    fail(
+      'INVALID_ARGUMENT',
+      `${site.op} '${site.name}': the plan fits this layer in sequence, which needs moments of the compressed network's input. Use 'decompose'.`,
+    )
   const parts: Readonly<Record<string, Reals>>[] = []
   let error = 0
   let norm = 0
   let outputError = 0
   let outputNorm = 0
-  const shift = moments && canShiftBias(site) ? new Float64Array(site.outputs) : undefined
+  const shift = step.shiftsBias ? new Float64Array(site.outputs) : undefined
   for (const [group, kernel] of groupKernels(site).entries()) {
     if (moments) {
       const fitted = await fitGroup(context.matrices, kernel, site, variant, step.ranks, moments.groups[group]!)
@@ -134,7 +177,8 @@ async function makeChain(
       outputNorm += fitted.outputSquaredNorm
       shift?.set(fitted.biasShift, group * kernel.outputs)
     } else {
-      const factors = await factorGroup(context.matrices, kernel, site, variant, step.ranks)
+      const options = { seed, signal: context.signal }
+      const factors = await factorGroup(context.matrices, kernel, site, variant, step.ranks, options)
       parts.push(factors.stages)
       error += factors.squaredError
       norm += factors.squaredNorm

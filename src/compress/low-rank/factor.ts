@@ -13,6 +13,12 @@ export interface GroupFactors {
   readonly squaredNorm: number
 }
 
+/** Seed of the randomised range finders (default 0), and what stops them. */
+export interface FactorOptions {
+  readonly seed?: number
+  readonly signal?: AbortSignal | undefined
+}
+
 /** Factors one group; the error is least for the given ranks (for Tucker-2, to alternating iterations). */
 export async function factorGroup(
   engine: MatrixEngine,
@@ -20,8 +26,9 @@ export async function factorGroup(
   site: Site,
   variant: FormVariant,
   ranks: Ranks,
+  options: FactorOptions = {},
 ): Promise<GroupFactors> {
-  const { stages, relativeError } = await factorStages(engine, kernel, site, variant, ranks)
+  const { stages, relativeError } = await factorStages(engine, kernel, site, variant, ranks, options)
   const norm = squaredNorm(kernel.data)
   return { stages, squaredError: relativeError ** 2 * norm, squaredNorm: norm }
 }
@@ -41,17 +48,28 @@ function factorStages(
   site: Site,
   variant: FormVariant,
   ranks: Ranks,
+  options: FactorOptions,
 ): Promise<Factored> {
-  if (variant.form === 'tucker') return factorTucker(engine, kernel, ranks)
-  if (variant.form === 'spatial') return factorSpatial(engine, kernel, site, variant, ranks)
+  if (variant.form === 'tucker') return factorTucker(engine, kernel, ranks, options)
+  if (variant.form === 'spatial') return factorSpatial(engine, kernel, site, variant, ranks, options)
   return variant.variant === 'kernel-last'
-    ? factorKernelLast(engine, kernel, ranks)
-    : factorKernelFirst(engine, kernel, ranks)
+    ? factorKernelLast(engine, kernel, ranks, options)
+    : factorKernelFirst(engine, kernel, ranks, options)
 }
 
-async function factorTucker(engine: MatrixEngine, kernel: GroupKernel, ranks: Ranks): Promise<Factored> {
+async function factorTucker(
+  engine: MatrixEngine,
+  kernel: GroupKernel,
+  ranks: Ranks,
+  options: FactorOptions,
+): Promise<Factored> {
   const { data, outputs, inputs, taps } = kernel
-  const factors = await partialTucker(engine, { data, dims: [outputs, inputs, taps] }, [ranks.output!, ranks.input!])
+  const factors = await partialTucker(
+    engine,
+    { data, dims: [outputs, inputs, taps] },
+    [ranks.output!, ranks.input!],
+    options,
+  )
   return {
     stages: {
       // Factors are [channels, rank]: the first stage projects inputs on them, the last expands outputs.
@@ -63,18 +81,28 @@ async function factorTucker(engine: MatrixEngine, kernel: GroupKernel, ranks: Ra
   }
 }
 
-async function factorKernelFirst(engine: MatrixEngine, kernel: GroupKernel, ranks: Ranks): Promise<Factored> {
+async function factorKernelFirst(
+  engine: MatrixEngine,
+  kernel: GroupKernel,
+  ranks: Ranks,
+  options: FactorOptions,
+): Promise<Factored> {
   const { outputs, inputs, taps, data } = kernel
   const matrix = { rows: outputs, cols: inputs * taps, data }
-  const { left, right, relativeError } = await matrixFactors(engine, matrix, ranks.rank!)
+  const { left, right, relativeError } = await matrixFactors(engine, matrix, ranks.rank!, options)
   return { stages: { first: right.data, last: left.data }, relativeError }
 }
 
-async function factorKernelLast(engine: MatrixEngine, kernel: GroupKernel, ranks: Ranks): Promise<Factored> {
+async function factorKernelLast(
+  engine: MatrixEngine,
+  kernel: GroupKernel,
+  ranks: Ranks,
+  options: FactorOptions,
+): Promise<Factored> {
   const { outputs, inputs, taps, data } = kernel
   const rank = ranks.rank!
   const matrix = { rows: inputs, cols: outputs * taps, data: swapLeading(data, outputs, inputs, taps) }
-  const { left, right, relativeError } = await matrixFactors(engine, matrix, rank)
+  const { left, right, relativeError } = await matrixFactors(engine, matrix, rank, options)
   return {
     stages: {
       first: swapLeading(left.data, inputs, rank, 1),
@@ -91,11 +119,12 @@ async function factorSpatial(
   site: Site,
   variant: FormVariant,
   ranks: Ranks,
+  options: FactorOptions,
 ): Promise<Factored> {
   const rank = ranks.rank!
   const split = splitTaps(site.kernel, variant.stages(ranks)[0]!.carries)
   const matrix = splitMatrix(kernel, split)
-  const { left, right, relativeError } = await matrixFactors(engine, matrix, rank)
+  const { left, right, relativeError } = await matrixFactors(engine, matrix, rank, options)
   return {
     stages: {
       // [(i, a), r] → [r, (i, a)]

@@ -28,7 +28,16 @@ export type DecomposeInfoEntry = {
   /** AMCT's FCFK, FCSK, SCFK or SCSK for 2-D spatial layers, else `TUCKER2`, `CHANNEL`, `SVD` or `SPATIAL`. */
   readonly mode: string
   readonly decom_nodes: Readonly<
-    Record<string, { readonly weight_shape: readonly number[]; readonly weight_name?: string }>
+    Record<
+      string,
+      {
+        readonly weight_shape: readonly number[]
+        /** Ours, absent on AMCT's entries. */
+        readonly weight_name?: string
+        /** Ours: the bias of `last`, where fitting to data changed or added one. */
+        readonly bias_name?: string
+      }
+    >
   >
   /** Ours: how to rebuild forms that AMCT does not have. */
   readonly variant?: string
@@ -48,15 +57,17 @@ const AMCT_MODES: ReadonlySet<string> = new Set(['FCFK', 'FCSK', 'SCFK', 'SCSK']
 
 /** Whether a layer's entry is one that AMCT reads. */
 function isAmctEntry(site: Site, form: FormName): boolean {
-  return form === 'spatial' && site.kind === 'convolution' && site.kernel.length === 2
+  return form === 'spatial' && site.kind === 'convolution' && site.kernel.length === 2 && site.group === 1
 }
 
 /** Describes what was applied. */
 export function decomposeInfo(sites: ReadonlyMap<string, Site>, outcomes: readonly StepOutcome[]): DecomposeInfo {
   const count = new Map<string, number>()
-  for (const site of sites.values()) count.set(layerName(site), (count.get(layerName(site)) ?? 0) + 1)
-  const entries = outcomes.map(({ step, weights }): DecomposeInfoEntry => {
+  for (const site of sites.values())
+    for (const name of new Set([site.name, layerName(site)])) count.set(name, (count.get(name) ?? 0) + 1)
+  return outcomes.map(({ step, weights, fittedBias }): DecomposeInfoEntry => {
     const site = sites.get(step.site)!
+    const bias = (role: string) => (role === 'last' && fittedBias !== undefined ? { bias_name: fittedBias } : {})
     const layer = {
       // Sites that share a weight share the module's name; then only the node tells them apart.
       name: count.get(layerName(site)) === 1 ? layerName(site) : site.name,
@@ -71,19 +82,20 @@ export function decomposeInfo(sites: ReadonlyMap<string, Site>, outcomes: readon
       return {
         ori_layer_info: layer,
         mode: modeOfVariant(site, step.variant),
-        decom_nodes: Object.fromEntries(weights.map(({ role, shape }) => [role, { weight_shape: shape }])),
+        decom_nodes: Object.fromEntries(
+          weights.map(({ role, shape }) => [role, { weight_shape: shape, ...bias(role) }]),
+        ),
       }
     return {
       ori_layer_info: { ...layer, op: site.op },
       mode: MODES[step.form],
       decom_nodes: Object.fromEntries(
-        weights.map(({ role, shape, name }) => [role, { weight_shape: shape, weight_name: name }]),
+        weights.map(({ role, shape, name }) => [role, { weight_shape: shape, weight_name: name, ...bias(role) }]),
       ),
       variant: step.variant,
       ranks: step.ranks,
     }
   })
-  return entries
 }
 
 /** AMCT's name of a layer: the PyTorch module where the weight tells it, else the node. */
@@ -157,8 +169,12 @@ function checkEntry(entry: Json, index: number): DecomposeInfoEntry {
   const nodes = asObject(object.decom_nodes, `${where}, decom_nodes`)
   for (const role of ['first', 'last'])
     if (!(role in nodes)) fail('INVALID_FILE', `${where} ('${layer.name}'): decom_nodes must have '${role}'.`)
-  for (const [role, node] of Object.entries(nodes))
-    checkCounts(asObject(node, `${where}, ${role}`).weight_shape, `${where} ('${layer.name}'), ${role}.weight_shape`, 1)
+  for (const [role, node] of Object.entries(nodes)) {
+    const { weight_shape, bias_name } = asObject(node, `${where}, ${role}`)
+    checkCounts(weight_shape, `${where} ('${layer.name}'), ${role}.weight_shape`, 1)
+    if (bias_name !== undefined && typeof bias_name !== 'string')
+      fail('INVALID_FILE', `${where} ('${layer.name}'): '${role}.bias_name' must be a string.`)
+  }
   if (object.ranks !== undefined)
     for (const [role, rank] of Object.entries(asObject(object.ranks, `${where}, ranks`)))
       checkCount(rank, `${where} ('${layer.name}'), ranks.${role}`)

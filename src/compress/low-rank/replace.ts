@@ -31,20 +31,31 @@ export function stageWeightName(weightName: string, role: string): string {
     : `${weightName}.${role}`
 }
 
+/** The name of a bias where there was none: `conv1.weight` has `conv1.last.bias`, `w` has `w.last.bias`. */
+function addedBiasName(weightName: string): string {
+  return `${weightName.endsWith('.weight') ? weightName.slice(0, -'.weight'.length) : weightName}.last.bias`
+}
+
 /** Gemm's bias is optional from this opset on. Source: ONNX operator Gemm, version 11. */
 const OPTIONAL_GEMM_BIAS = 11
 
-/** Replaces a site's node by its chain, in place; the last stage keeps the output's name and takes the bias. */
+/**
+ * Replaces a site's node by its chain, in place; the last stage keeps the output's name and takes the bias.
+ *
+ * @param biasShift `[out]`, added to the bias, which then gets a name of its own.
+ * @returns the name of the shifted bias.
+ */
 export function replaceSite(
   { graph, opsets }: Pick<Model, 'graph' | 'opsets'>,
   site: Site,
   chain: readonly WeightedStage[],
   names: NameGenerator,
   biasShift: Float64Array | undefined,
-): void {
+): string | undefined {
   const position = graph.nodes.findIndex((node) => node.name === site.name)
   const output = site.node.outputs[0]!
-  const bias = biasShift ? shiftedBias(graph, site, biasShift, names) : site.biasName
+  const shifted = biasShift && shiftedBias(graph, site, biasShift, names)
+  const bias = shifted ?? site.biasName
   let value = site.node.inputs[0]!
   const nodes = chain.map(({ stage, name, weight }, index): Node => {
     graph.initializers.set(name, weight)
@@ -56,12 +67,13 @@ export function replaceSite(
     const node =
       site.kind === 'linear'
         ? linearNode(site, stage, [value, name], addend, result)
-        : convolutionNode(site, stage, [value, name], isLast ? bias : undefined, result)
+        : convolutionNode(site, stage, [value, name], addend, result)
     node.name = names.fresh(`${site.name}.${stage.role}`)
     value = result
     return node
   })
   graph.nodes.splice(position, 1, ...nodes)
+  return shifted
 }
 
 function zeros(graph: Graph, count: number, dtype: DType, name: string): string {
@@ -115,7 +127,9 @@ function linearNode(site: Site, stage: Stage, inputs: string[], bias: string | u
 
 /** Whether a constant can be added to the site's outputs through its bias. */
 export function canShiftBias(site: Site): boolean {
-  if (site.biasName !== undefined && site.bias?.size !== site.outputs) return false
+  // A Gemm's bias may also be one number, one per row [m, 1] or one per element.
+  if (site.biasName !== undefined && (site.bias?.size !== site.outputs || site.bias.shape.at(-1) !== site.outputs))
+    return false
   if (site.kind !== 'linear') return true
   return site.op === 'Gemm' && floatAttribute(site.node, 'alpha', 1) === 1 && floatAttribute(site.node, 'beta', 1) === 1
 }
@@ -123,9 +137,7 @@ export function canShiftBias(site: Site): boolean {
 function shiftedBias(graph: Graph, site: Site, shift: Float64Array, names: NameGenerator): string {
   const before = site.bias ? toFloat64(site.bias) : undefined
   const values = shift.map((value, i) => value + (before?.[i] ?? 0))
-  const name = names.fresh(
-    site.biasName === undefined ? `${stageWeightName(site.weightName, 'last')}.bias` : `${site.biasName}.fitted`,
-  )
+  const name = names.fresh(site.biasName === undefined ? addedBiasName(site.weightName) : `${site.biasName}.fitted`)
   graph.initializers.set(name, fromNumbers(values, site.bias?.shape ?? [site.outputs], site.weight.dtype))
   return name
 }

@@ -26,16 +26,18 @@ export function planFromInfo(model: Model, info: DecomposeInfo, shapes?: Observe
     const twice = info.find((entry) => seen.size === seen.add(entry.ori_layer_info.name).size)!
     fail('INVALID_FILE', `decompose_info.json lists layer '${twice.ori_layer_info.name}' more than once.`)
   }
+  const steps = info.map((entry) => stepFor(entry, byName))
+  const planned = new Set(steps.map((step) => step.site))
   const others: Skip[] = sites
-    .filter((site) => !listed.has(site.name) && !listed.has(layerName(site)))
+    .filter((site) => !planned.has(site.name))
     .map((site) => ({ name: site.name, reason: 'decompose_info.json does not list it.' }))
   return {
     method: 'low-rank',
     version: LOW_RANK_PLAN_VERSION,
     model: modelHash(model),
     seed: 0,
-    steps: info.map((entry) => stepFor(entry, byName)),
-    skips: [...skips.filter((skip) => !listed.has(skip.name)), ...others],
+    steps: sites.flatMap((site) => steps.filter((step) => step.site === site.name)),
+    skips: [...skips, ...others],
     warnings: [],
   }
 }
@@ -89,6 +91,7 @@ function stepFor(entry: DecomposeInfoEntry, sites: ReadonlyMap<string, Site>): L
     macs: { before: before.macs, after: after.macs },
     estimatedError: null,
     dataAware: false,
+    ...(entry.decom_nodes.last?.bias_name === undefined ? {} : { shiftsBias: true }),
   }
 }
 

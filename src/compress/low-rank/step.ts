@@ -15,12 +15,16 @@ export type LowRankStep = {
   readonly rawRanks?: { readonly [role: string]: number }
   /** Weights only, without the bias. */
   readonly parameters: { readonly before: number; readonly after: number }
-  /** Batch 1; `null` when shapes were not observed. */
+  /** For the observed shapes: batch 1 where the model leaves it open. `null` when shapes were not observed. */
   readonly macs: { readonly before: number | null; readonly after: number | null }
   /** Expected relative error of the weight, or of the output when data were given; `null` when not computed. */
   readonly estimatedError: number | null
   /** Whether factors are fitted to the layer's output on data. */
   readonly dataAware: boolean
+  /** Whether a mean that the factors lose goes into the bias, which gets a name of its own, or is added. */
+  readonly shiftsBias?: boolean
+  /** Whether the fit is to the input that the compressed layers before deliver. */
+  readonly sequential?: boolean
 }
 
 /** A plan of low-rank decomposition. */
