@@ -7,11 +7,14 @@ import {
   findSites,
   type LowRankOptions,
   type LowRankPlan,
+  matchesAny,
   momentRequest,
+  type ObservedShapes,
   planLowRank,
   recordLowRank,
   type SiteMomentRequest,
   type SiteMoments,
+  type Skip,
   siteMoments,
 } from '../compress/index.ts'
 import { fail, type TaskOptions, VERSION } from '../core/index.ts'
@@ -32,11 +35,6 @@ export interface DecomposeOptions extends LowRankOptions, TaskOptions {
   readonly data?: (() => AsyncIterable<TensorMap>) | undefined
   /** Bound on the memory for moments, in bytes; default 1 GiB. Layers beyond it are fitted to their weight. */
   readonly momentBytes?: number | undefined
-  /**
-   * Fits each layer to its original output from the input that the compressed layers before it deliver; one more pass
-   * over the data for every layer. Needs `data`. Default false.
-   */
-  readonly sequential?: boolean | undefined
   /** What {@link collectSiteMoments} returned for the same model, so that `data` is not passed over for them. */
   readonly moments?: CollectedMoments | undefined
 }
@@ -45,7 +43,7 @@ export interface DecomposeOptions extends LowRankOptions, TaskOptions {
 export interface CollectedMoments {
   readonly sites: ReadonlyMap<string, SiteMoments>
   /** Layers that will be fitted to their weight, and why. */
-  readonly warnings: readonly string[]
+  readonly skips: readonly Skip[]
 }
 
 /** What {@link decompose} returns. */
@@ -71,11 +69,12 @@ export async function decompose(model: Model, options: DecomposeOptions, runtime
   const shapes = await observeShapes(runtime.evaluator, prepared, { inputShapes, signal })
   const before = modelCost(prepared, shapes)
   const collected =
-    options.moments ?? (options.data && (await gatherMoments(prepared, options.data, options, runtime, shapes)))
+    options.moments ??
+    (options.data && (await gatherMoments(prepared, options.data, options, runtime, shapes, isSelected(options))))
   const moments = collected?.sites
   const context = { matrices: runtime.matrices, shapes, moments, totals: before, signal, onProgress }
   const planned = await planLowRank(prepared, options, context)
-  const plan = { ...planned, warnings: [...planned.warnings, ...(collected?.warnings ?? [])] }
+  const plan = { ...planned, warnings: [...planned.warnings, ...(collected ? notFitted(planned, collected) : [])] }
   const applied =
     options.sequential && options.data && moments
       ? await applySequentially(prepared, plan, { ...context, moments, data: options.data }, runtime)
@@ -88,6 +87,22 @@ export async function decompose(model: Model, options: DecomposeOptions, runtime
     record: recordLowRank(VERSION, plan, applied, before, after),
     info: decomposeInfo(sites, applied.outcomes),
   }
+}
+
+/** Whether a layer's name is among those that will be planned. */
+function isSelected({ only = [], skip = [] }: LowRankOptions): (name: string) => boolean {
+  return (name) => (only.length === 0 || matchesAny(name, only)) && !matchesAny(name, skip)
+}
+
+/** A warning for every decomposed layer that is not fitted to the data although there are some. */
+function notFitted(plan: LowRankPlan, { skips }: CollectedMoments): string[] {
+  const reasons = new Map(skips.map(({ name, reason }) => [name, reason]))
+  return plan.steps
+    .filter((step) => !step.dataAware)
+    .map(
+      ({ site }) =>
+        `Fitted to the weight, not to data: '${site}': ${reasons.get(site) ?? 'It shares its weight with other layers.'}`,
+    )
 }
 
 /**
@@ -112,20 +127,22 @@ async function gatherMoments(
   data: () => AsyncIterable<TensorMap>,
   options: Pick<DecomposeOptions, 'momentBytes' | keyof TaskOptions>,
   runtime: Runtime,
-  shapes: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+  shapes: ObservedShapes,
+  wanted: (name: string) => boolean = () => true,
 ): Promise<CollectedMoments> {
-  const { sites } = findSites(model, shapes)
+  const sites = findSites(model, shapes).sites.filter((site) => wanted(site.name))
   const limit = options.momentBytes ?? 2 ** 30
   const requests: SiteMomentRequest[] = []
-  const warnings: string[] = []
+  const skips: Skip[] = []
   let bytes = 0
   for (const site of sites) {
     const request = momentRequest(site)
-    if (typeof request === 'string') warnings.push(`Fitted to the weight, not to data: '${site.name}': ${request}`)
+    if (typeof request === 'string') skips.push({ name: site.name, reason: request })
     else if (bytes + request.group * request.size ** 2 * 8 > limit)
-      warnings.push(
-        `Fitted to the weight, not to data: '${site.name}': its moments (${request.size}×${request.size}) exceed the memory for them.`,
-      )
+      skips.push({
+        name: site.name,
+        reason: `Its moments (${request.size}×${request.size}) exceed the memory for them.`,
+      })
     else {
       bytes += request.group * request.size ** 2 * 8
       requests.push(request)
@@ -142,5 +159,5 @@ async function gatherMoments(
     }))
     moments.set(site.name, siteMoments(site, groups, found.count))
   }
-  return { sites: moments, warnings }
+  return { sites: moments, skips }
 }

@@ -2,7 +2,6 @@
 import {
   type Applied,
   applyLowRank,
-  canFitSequentially,
   findSites,
   type LowRankPlan,
   momentRequest,
@@ -11,7 +10,7 @@ import {
   type StepOutcome,
   sequentialMoments,
 } from '../compress/index.ts'
-import { checkAborted, type TaskOptions } from '../core/index.ts'
+import { checkAborted, fail, type TaskOptions } from '../core/index.ts'
 import { collectMoments } from '../engine/index.ts'
 import { cloneModel, createNode, type Model, mergeModels, modelHash, type TensorMap } from '../graph/index.ts'
 import type { Runtime } from './runtime.ts'
@@ -41,10 +40,9 @@ export async function applySequentially(
     onProgress?.({ stage: 'fit', done, total: plan.steps.length, item: step.site })
     const site = sites.get(step.site)!
     if ((shared.get(site.weightName) ?? 0) > 1) continue
-    const moments =
-      done > 0 && step.dataAware && canFitSequentially(site)
-        ? new Map([[site.name, await jointMoments(model, current, site, context, runtime)]])
-        : context.moments
+    const moments = step.sequential
+      ? new Map([[site.name, await jointMoments(model, current, site, context, runtime)]])
+      : context.moments
     const single = { ...plan, steps: [step], model: modelHash(current) }
     const applied = await applyLowRank(current, single, { matrices: runtime.matrices, moments, signal })
     current = applied.model
@@ -86,7 +84,7 @@ async function jointMoments(
   runtime: Runtime,
 ): Promise<SiteMoments> {
   const request = momentRequest(site)
-  if (typeof request === 'string') return context.moments.get(site.name)!
+  if (typeof request === 'string') return fail('INTERNAL', `Internal: '${site.name}' cannot be fitted: ${request}`)
   const merged = mergeModels(original, current, PREFIX)
   const inputs = new Set(original.graph.inputs.map((input) => input.name))
   const changed = inputs.has(request.value) ? request.value : `${PREFIX}${request.value}`

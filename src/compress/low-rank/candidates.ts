@@ -1,7 +1,7 @@
 /** Candidates: the ways a unit (a layer, or the layers that share one weight) could be decomposed. */
 import { alignRank, amctRank, evbmf } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
-import { amctRefusal } from './amct.ts'
+import { amctMode, amctRefusal, variantOfMode } from './amct.ts'
 import {
   type ChainCost,
   chainCost,
@@ -59,11 +59,26 @@ export function candidateOf(unit: Unit, variant: FormVariant, ranks: Ranks): Can
   return { variant, ranks, ...cost }
 }
 
-/** Whether a candidate is cheaper: fewer of what is measured, and not more of the other. */
-export function isCheaper(candidate: ChainCost, before: ChainCost): boolean {
+/** Whether a candidate is cheaper: fewer MACs or parameters, not more of the other, and more MACs for no layer. */
+export function isCheaper(unit: Unit, candidate: Candidate): boolean {
+  const before = unitBefore(unit)
   if (candidate.macs === null || before.macs === null) return candidate.parameters < before.parameters
   const less = candidate.macs < before.macs || candidate.parameters < before.parameters
-  return less && candidate.macs <= before.macs && candidate.parameters <= before.parameters
+  return less && candidate.parameters <= before.parameters && !dearerSite(unit, candidate)
+}
+
+/** A layer of the unit that a candidate would make dearer, in MACs. */
+export function dearerSite(
+  unit: Unit,
+  { variant, ranks }: Candidate,
+): { readonly before: number; readonly after: number } | undefined {
+  const stages = variant.stages(ranks)
+  for (const site of unit.sites) {
+    const before = siteCost(site).macs
+    const after = chainCost(site, stages).macs
+    if (before !== null && after !== null && after > before) return { before, after }
+  }
+  return undefined
 }
 
 /** The variants of the wanted forms that fit a unit, or the reasons why none does. */
@@ -85,7 +100,8 @@ export function unitVariants(
   const fitting = wanted
     ? variants.filter((variant) => variant.form !== 'spatial' || variant.variant === wanted)
     : variants
-  return fitting.length > 0 ? fitting : [...new Set(reasons)].join(' ') || 'No form fits.'
+  if (fitting.length > 0) return fitting
+  return [...new Set(reasons)].join(' ') || 'The mode that was asked for splits kernels of two axes only.'
 }
 
 /** Ranks that a policy gives a variant; a string says why it gives none. */
@@ -126,7 +142,11 @@ export async function ranksByPolicy(
     case 'amct': {
       const refusal = unit.sites.map(amctRefusal).find((reason) => reason !== undefined)
       if (refusal) return refusal
-      const [unfolding] = await unit.spectra.singularValues(variant, 'rank')
+      // AMCT's rank comes from its own orientation, also where another is asked for.
+      const own = (variantsOf('spatial', unit.leader) as FormVariant[]).find(
+        (other) => other.variant === variantOfMode(amctMode(unit.leader)),
+      )!
+      const [unfolding] = await unit.spectra.singularValues(own, 'rank')
       const { inputs, outputs, kernel } = unit.leader
       const [kernelHeight, kernelWidth] = kernel as [number, number]
       const { rank, raw } = amctRank(unfolding!.values, {

@@ -11,6 +11,7 @@ import {
   type CandidateSettings,
   candidateOf,
   costOf,
+  dearerSite,
   isCheaper,
   rankGrid,
   ranksByPolicy,
@@ -18,9 +19,11 @@ import {
   unitBefore,
   unitVariants,
 } from './candidates.ts'
-import { chainCost, FORM_NAMES, type FormName, type FormVariant, siteCost } from './forms.ts'
+import { type ChainCost, chainCost, FORM_NAMES, type FormName, type FormVariant, siteCost } from './forms.ts'
 import type { SiteMoments } from './moments.ts'
 import type { Budget, RankPolicy } from './policy.ts'
+import { canShiftBias } from './replace.ts'
+import { canFitSequentially } from './sequential.ts'
 import { SiteSpectra } from './spectra.ts'
 import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './step.ts'
 
@@ -40,8 +43,13 @@ export interface LowRankOptions {
   readonly only?: readonly string[] | undefined
   /** Leave layers alone whose names match one of these patterns. */
   readonly skip?: readonly string[] | undefined
-  /** Default 0. */
+  /** Seed of the randomised factorisations that large layers begin with; default 0. */
   readonly seed?: number | undefined
+  /**
+   * Fits each layer to its original output from the input that the compressed layers before it deliver; one more pass
+   * over the data for every layer. Needs data. Default false.
+   */
+  readonly sequential?: boolean | undefined
 }
 
 /** What planning needs besides the model. */
@@ -79,15 +87,27 @@ export async function planLowRank(model: Model, options: LowRankOptions, context
     <T>(name: (item: T) => string) =>
     (a: T, b: T) =>
       (order.get(name(a)) ?? 0) - (order.get(name(b)) ?? 0)
+  steps.sort(byPosition((step) => step.site))
+  for (const { site, rawRanks } of steps)
+    if (Object.values(rawRanks ?? {}).includes(0))
+      warnings.push(`EVBMF finds nothing but noise in the weight of '${site}'. Check that the network is trained.`)
   return {
     method: 'low-rank',
     version: LOW_RANK_PLAN_VERSION,
     model: modelHash(model),
     seed: options.seed ?? 0,
-    steps: steps.sort(byPosition((step) => step.site)),
+    steps: options.sequential ? inSequence(steps, sites) : steps,
     skips: skips.sort(byPosition((skip) => skip.name)),
     warnings,
   }
+}
+
+/** Marks the steps whose input others have changed, where a fit to it is possible. */
+function inSequence(steps: readonly LowRankStep[], sites: readonly Site[]): LowRankStep[] {
+  const fitting = new Set(sites.filter(canFitSequentially).map((site) => site.name))
+  return steps.map((step, position) =>
+    position > 0 && step.dataAware && fitting.has(step.site) ? { ...step, sequential: true } : step,
+  )
 }
 
 function checkAlign(align: number): number {
@@ -196,7 +216,8 @@ async function chooseByPolicy(
   const variants = unitVariants(unit, forms, settings)
   if (typeof variants === 'string') return policy.kind === 'amct' ? (amctRefusal(unit.leader) ?? variants) : variants
   const before = unitBefore(unit)
-  const usable = COMPARABLE.has(policy.kind) ? variants : preferred(unit, variants, settings)
+  const suited = COMPARABLE.has(policy.kind) ? variants : preferred(unit, variants, settings)
+  const usable = policy.kind === 'fixed' ? withRank(unit, suited, policy.rank) : suited
   let best: Candidate | undefined
   let reason = ''
   for (const variant of usable) {
@@ -205,9 +226,8 @@ async function chooseByPolicy(
       reason ||= ranks
       continue
     }
-    if (policy.kind === 'fixed') checkFixed(unit, variant, policy.rank)
     const candidate: Candidate = { ...candidateOf(unit, variant, ranks.ranks), rawRanks: ranks.rawRanks }
-    if (!isCheaper(candidate, before)) reason ||= tooExpensive(variant, candidate, before, settings.align)
+    if (!isCheaper(unit, candidate)) reason ||= tooExpensive(unit, candidate, before, settings.align)
     else if (!best || costOf(candidate) < costOf(best)) best = candidate
   }
   if (!best) return reason
@@ -227,27 +247,25 @@ function preferred(unit: Unit, variants: readonly FormVariant[], settings: Candi
   return same
 }
 
-function checkFixed(unit: Unit, variant: FormVariant, rank: number): void {
-  const largest = Math.max(...Object.values(variant.fullRanks))
-  if (rank > largest)
+/** The variants that have so high a rank; roles with less (the inputs of a Tucker-2, say) keep their full rank. */
+function withRank(unit: Unit, variants: readonly FormVariant[], rank: number): FormVariant[] {
+  const largest = (variant: FormVariant): number => Math.max(...Object.values(variant.fullRanks))
+  const usable = variants.filter((variant) => rank <= largest(variant))
+  if (usable.length === 0)
     fail(
       'RANK_OUT_OF_RANGE',
-      `${unit.leader.op} '${unit.leader.name}': rank must be 1 to ${largest} for ${variant.form}; got ${rank}. ` +
+      `${unit.leader.op} '${unit.leader.name}': rank must be 1 to ${Math.max(...variants.map(largest))} for ${variants[0]!.form}; got ${rank}. ` +
         'Give a smaller rank, or leave the layer out with --skip.',
     )
+  return usable
 }
 
-function tooExpensive(
-  variant: FormVariant,
-  candidate: Candidate,
-  before: { parameters: number; macs: number | null },
-  align: number,
-): string {
+function tooExpensive(unit: Unit, { variant, ...candidate }: Candidate, before: ChainCost, align: number): string {
   const ranks = Object.values(candidate.ranks).join(' and ')
-  const found =
-    candidate.macs !== null && before.macs !== null && candidate.macs >= before.macs
-      ? `${candidate.macs} MACs instead of ${before.macs}`
-      : `${candidate.parameters} parameters instead of ${before.parameters}`
+  const dearer = dearerSite(unit, { variant, ...candidate })
+  const found = dearer
+    ? `${dearer.after} MACs instead of ${dearer.before}`
+    : `${candidate.parameters} parameters instead of ${before.parameters}`
   return `${variant.form} at rank ${ranks} would not be cheaper: ${found} (ranks aligned to ${align}).`
 }
 
@@ -256,6 +274,7 @@ function stepsOf(unit: Unit, candidate: Candidate, context: PlanContext): LowRan
   return unit.sites.map((site) => {
     const before = siteCost(site)
     const after = chainCost(site, stages)
+    const dataAware = unit.sites.length === 1 && (context.moments?.has(site.name) ?? false)
     return {
       site: site.name,
       op: site.op,
@@ -266,7 +285,8 @@ function stepsOf(unit: Unit, candidate: Candidate, context: PlanContext): LowRan
       parameters: { before: before.parameters, after: after.parameters },
       macs: { before: before.macs, after: after.macs },
       estimatedError: candidate.estimatedError ?? null,
-      dataAware: unit.sites.length === 1 && (context.moments?.has(site.name) ?? false),
+      dataAware,
+      ...(dataAware && canShiftBias(site) ? { shiftsBias: true } : {}),
     }
   })
 }
@@ -351,17 +371,16 @@ async function budgetOptions(
 ): Promise<BudgetOption[] | string> {
   const variants = unitVariants(unit, forms, settings)
   if (typeof variants === 'string') return variants
-  const before = unitBefore(unit)
   const found: BudgetOption[] = []
   for (const variant of variants) {
     // Spectra of a variant that is dearer at its lowest rank are not worth computing.
     const lowest = Object.fromEntries(
       Object.entries(variant.fullRanks).map(([role, full]) => [role, Math.min(full, settings.align)]),
     )
-    if (!isCheaper(candidateOf(unit, variant, lowest), before)) continue
+    if (!isCheaper(unit, candidateOf(unit, variant, lowest))) continue
     for (const { ranks, squared } of await rankGrid(unit, variant, settings.align)) {
       const candidate = candidateOf(unit, variant, ranks)
-      if (!isCheaper(candidate, before)) continue
+      if (!isCheaper(unit, candidate)) continue
       const estimatedError = Math.sqrt(Math.min(1, squared))
       found.push({ cost: metric(candidate), error: squared, candidate: { ...candidate, estimatedError } })
     }
