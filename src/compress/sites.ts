@@ -83,6 +83,9 @@ export function findSites(model: Model, shapes: ObservedShapes = new Map()): Sit
       const site = siteOf(node, facts, index, model.graph, shapes)
       if (typeof site === 'string') skips.push({ name: node.name, reason: site })
       else sites.push(site)
+    } else {
+      const reason = otherWeights(node, model, index)
+      if (reason !== undefined) skips.push({ name: node.name, reason })
     }
     for (const subgraph of subgraphsOf(node))
       forEachNode(subgraph, (inner) => {
@@ -91,6 +94,22 @@ export function findSites(model: Model, shapes: ObservedShapes = new Map()): Sit
       })
   }
   return { sites, skips }
+}
+
+/** Operators with weights that no method here decomposes. */
+const OTHER_WEIGHTED: ReadonlySet<string> = new Set(
+  'ConvInteger DeformConv Einsum GRU LSTM MatMulInteger QLinearConv QLinearMatMul RNN'.split(' '),
+)
+
+/** Why a node that is no site is left alone although it carries weights; `undefined` when it carries none. */
+function otherWeights(node: Node, model: Model, index: GraphIndex): string | undefined {
+  const called = model.functions.find(({ name, domain }) => name === node.opType && domain === node.domain)
+  const inside = called?.nodes.find((inner) => weightFactsOf(inner) !== undefined)
+  if (inside) return `It calls the function '${node.opType}', which holds the ${inside.opType} '${inside.name}'.`
+  const isStandard = node.domain === '' || node.domain === 'ai.onnx'
+  if (!isStandard || !OTHER_WEIGHTED.has(node.opType)) return undefined
+  const hasWeight = node.inputs.slice(1).some((name) => index.constant(name) !== undefined)
+  return hasWeight ? `Operator ${node.opType} is not decomposed.` : undefined
 }
 
 function siteOf(
@@ -104,6 +123,9 @@ function siteOf(
   const weight = index.constant(weightName)
   if (!weight) {
     if (graph.initializers.has(weightName)) return `Its weight '${weightName}' is also a graph input and may change.`
+    if (graph.sparseInitializers.has(weightName)) return `Its weight '${weightName}' is stored sparsely.`
+    if (facts.kind === 'linear' && index.constant(node.inputs[0] ?? ''))
+      return 'Its weight is the left operand; only right ones are decomposed.'
     const producer = index.producer(weightName)
     return producer && !dependsOnInput(weightName, index, graph)
       ? `Its weight is computed by ${producer.opType} '${producer.name}'.`
