@@ -1,4 +1,5 @@
 export { type AmctKernel, type AmctRank, amctMatrixShape, amctRank, clampAmctRank } from './amct-rank.ts'
+export { type AmctRankOptions, amctRankOfMatrix } from './amct-rank-of-matrix.ts'
 export {
   type CholeskyFactor,
   maybeCholesky,
@@ -32,6 +33,7 @@ export {
   rankFromRatio,
   relativeErrorCurve,
 } from './rank-policies.ts'
+export { estimateSingularValues, type SpectrumEstimateOptions } from './spectrum-estimate.ts'
 export {
   type SingularValuesOptions,
   singularValues,
