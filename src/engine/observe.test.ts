@@ -66,12 +66,15 @@ describe('observeShapes', () => {
 
   it('does not believe what the file notes about inner values and outputs', async () => {
     const model = dynamicModel()
-    model.graph.valueInfos.set('y', { name: 'y', type: tensorType('float32', [9, 9, 9]) })
+    model.graph.nodes.push(createNode('Transpose', ['where'], ['pairs'], { perm: [1, 0] }, 'pairs'))
+    for (const [name, shape] of [['y', [9, 9, 9]] as const, ['pairs', [1, 3]] as const])
+      model.graph.valueInfos.set(name, { name, type: tensorType(name === 'y' ? 'float32' : 'int64', shape) })
     model.graph.outputs[0] = { name: 'where', type: tensorType('int64', [3, 1]) }
     const observed = await observeShapes(evaluator, model, { inputShapes: { x: [2, 3, 5] } })
-    expect([observed.get('y')!.shape, observed.get('where')!.shape]).toEqual([
+    expect(['y', 'where', 'pairs'].map((name) => observed.get(name)!.shape)).toEqual([
       [2, 5, 4],
       [3, 40],
+      [40, 3],
     ])
   })
 

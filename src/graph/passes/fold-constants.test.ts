@@ -59,14 +59,31 @@ describe('foldConstants', () => {
     expect(await outputError(model, result, feeds)).toBe(0)
   })
 
+  it('takes the part of a fixed shape that is asked for', async () => {
+    const b = new GraphBuilder()
+    const x = b.input('x', 'float32', [2, 3, 4])
+    b.op(
+      'Reshape',
+      [x, b.op('Concat', [b.constant(Tensor.int64([-1])), b.op('Shape', [x], { start: -1 })], { axis: 0 })],
+      {},
+      'y',
+    )
+    b.output('y', 'float32')
+    const model = b.model()
+    const { model: result } = await foldConstants.run(model, { evaluator })
+    expect(operators(result)).toEqual(['Reshape'])
+    expect(await outputError(model, result, { x: randomTensor([2, 3, 4], 1) })).toBe(0)
+  })
+
   it('does not believe what a file notes about inner values', async () => {
     const b = new GraphBuilder()
-    const value = b.op('Relu', [b.input('x', 'float32', ['n', 3])], {}, 'value')
-    b.op('Shape', [value], {}, 'y')
+    const value = b.op('Reshape', [b.input('x', 'float32', ['n']), b.input('shape', 'int64', [2])], {}, 'value')
+    b.op('Shape', [value], {}, 'seen')
+    b.op('Identity', ['seen'], {}, 'y')
     b.output('y', 'int64')
     const model = b.model()
     model.graph.valueInfos.set('value', { name: 'value', type: tensorType('float32', [1, 3]) })
-    expect(operators((await foldConstants.run(model, { evaluator })).model)).toEqual(['Relu', 'Shape'])
+    expect(operators((await foldConstants.run(model, { evaluator })).model)).toEqual(['Reshape', 'Shape', 'Identity'])
   })
 
   it('leaves values that would be much larger than what they come from', async () => {
