@@ -10,6 +10,7 @@ import {
   type Model,
   removeUnused,
   runPasses,
+  sortNodes,
 } from '../graph/index.ts'
 import type { Runtime } from './runtime.ts'
 
@@ -19,6 +20,8 @@ import type { Runtime } from './runtime.ts'
  *
  * Initializers that are listed among the inputs, as IR version 3 required, become plain constants.
  *
+ * Nodes are sorted where they are not.
+ *
  * @throws WhittleError `INVALID_MODEL` listing what is wrong with the graph.
  */
 export async function prepareModel(
@@ -26,9 +29,11 @@ export async function prepareModel(
   runtime: Pick<Runtime, 'evaluator'>,
   task: TaskOptions = {},
 ): Promise<Model> {
-  assertModel(model)
   const clone = cloneModel(model)
   ensureUniqueNames(clone)
+  // ONNX wants nodes sorted, runtimes do not mind, and some exporters know it.
+  sortNodes(clone.graph)
+  assertModel(clone)
   checkAborted(task.signal)
   const result = await runPasses(clone, [constantsToInitializers, freezeInitializers, foldConstants, removeUnused], {
     evaluator: runtime.evaluator,

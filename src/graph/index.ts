@@ -55,4 +55,12 @@ export {
   SIMPLIFY_PASSES,
   simplify,
 } from './passes/index.ts'
-export { capturedNames, forEachGraph, forEachModelNode, forEachNode, topologicalOrder, usedNames } from './traverse.ts'
+export {
+  capturedNames,
+  forEachGraph,
+  forEachModelNode,
+  forEachNode,
+  sortNodes,
+  topologicalOrder,
+  usedNames,
+} from './traverse.ts'

@@ -84,6 +84,21 @@ export function topologicalOrder(nodes: readonly Node[]): Node[] {
   return ordered
 }
 
+/**
+ * Brings the nodes of a graph and its subgraphs into topological order, in place. Returns whether any had to move.
+ *
+ * @throws WhittleError `INVALID_MODEL` naming a node on a cycle.
+ */
+export function sortNodes(graph: Graph): boolean {
+  let moved = false
+  forEachGraph(graph, (inner) => {
+    const nodes = topologicalOrder(inner.nodes)
+    moved ||= nodes.some((node, position) => node !== inner.nodes[position])
+    inner.nodes = nodes
+  })
+  return moved
+}
+
 /** Every node of the model: graph, subgraphs and functions. */
 export function forEachModelNode(model: Model, visit: (node: Node) => void): void {
   forEachNode(model.graph, visit)

@@ -5,7 +5,7 @@ import { GraphIndex } from '../graph-index.ts'
 import { cloneModel, type Graph, type Model, type Node, type ValueInfo } from '../model.ts'
 import { NameGenerator } from '../names.ts'
 import { weightFactsOf } from '../operators.ts'
-import { forEachGraph, forEachNode, topologicalOrder } from '../traverse.ts'
+import { forEachGraph, forEachNode, sortNodes } from '../traverse.ts'
 import type { Pass } from './pass.ts'
 import { STANDARD_OPERATORS } from './standard-operators.ts'
 import { UPGRADES, type UpgradeContext } from './upgrade-rules.ts'
@@ -26,13 +26,7 @@ export const canonical: Pass = {
     const lifted = liftOpset(clone)
     const result = lifted.model ?? clone
     const changes = lifted.change === undefined ? [] : [lifted.change]
-    let sorted = false
-    forEachGraph(result.graph, (graph) => {
-      const nodes = topologicalOrder(graph.nodes)
-      sorted ||= nodes.some((node, position) => node !== graph.nodes[position])
-      graph.nodes = nodes
-    })
-    if (sorted) changes.push('Nodes sorted.')
+    if (sortNodes(result.graph)) changes.push('Nodes sorted.')
     const filled = fillConvolutions(result.graph)
     if (filled > 0) changes.push(`Default attributes of ${filled} convolution${filled === 1 ? '' : 's'} written out.`)
     return { model: result, changes }
