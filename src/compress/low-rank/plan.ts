@@ -19,7 +19,7 @@ import {
   unitBefore,
   unitVariants,
 } from './candidates.ts'
-import { type ChainCost, chainCost, FORM_NAMES, type FormName, type FormVariant, siteCost } from './forms.ts'
+import { chainCost, FORM_NAMES, type FormName, type FormVariant, siteCost } from './forms.ts'
 import type { SiteMoments } from './moments.ts'
 import type { Budget, RankPolicy } from './policy.ts'
 import { canShiftBias } from './replace.ts'
@@ -79,7 +79,7 @@ export async function planLowRank(model: Model, options: LowRankOptions, context
   }
   const units = makeUnits(model, selectSites(sites, options, skips), context, skips)
   const steps = options.budget
-    ? await planBudget(sites, units, options, options.budget, settings, context, skips)
+    ? await planBudget(sites, units, options, options.budget, settings, context, skips, warnings)
     : await planByPolicy(units, options, settings, context, skips)
   if (steps.length === 0) warnings.push('No layer was decomposed.')
   const order = new Map(model.graph.nodes.map((node, index) => [node.name, index]))
@@ -192,6 +192,7 @@ async function planByPolicy(
       `Rank 'amct' belongs to spatial decomposition; got method '${options.method}'. Use --method spatial.`,
     )
   const forms = policy.kind === 'amct' ? (['spatial'] as const) : formsOf(options)
+  if (policy.kind === 'fixed') checkFixedRank(units, forms, policy.rank, settings)
   const steps: LowRankStep[] = []
   for (const [done, unit] of units.entries()) {
     checkAborted(context.signal)
@@ -215,9 +216,10 @@ async function chooseByPolicy(
 ): Promise<Candidate | string> {
   const variants = unitVariants(unit, forms, settings)
   if (typeof variants === 'string') return policy.kind === 'amct' ? (amctRefusal(unit.leader) ?? variants) : variants
-  const before = unitBefore(unit)
   const suited = COMPARABLE.has(policy.kind) ? variants : preferred(unit, variants, settings)
-  const usable = policy.kind === 'fixed' ? withRank(unit, suited, policy.rank) : suited
+  const usable = policy.kind === 'fixed' ? suited.filter((variant) => policy.rank <= largestRank([variant])) : suited
+  if (policy.kind === 'fixed' && usable.length === 0)
+    return `Its full rank is ${largestRank(suited)} for ${suited[0]!.form}; ${policy.rank} was asked for.`
   let best: Candidate | undefined
   let reason = ''
   for (const variant of usable) {
@@ -227,7 +229,7 @@ async function chooseByPolicy(
       continue
     }
     const candidate: Candidate = { ...candidateOf(unit, variant, ranks.ranks), rawRanks: ranks.rawRanks }
-    if (!isCheaper(unit, candidate)) reason ||= tooExpensive(unit, candidate, before, settings.align)
+    if (!isCheaper(unit, candidate)) reason ||= tooExpensive(unit, candidate, policy, settings.align)
     else if (!best || costOf(candidate) < costOf(best)) best = candidate
   }
   if (!best) return reason
@@ -247,26 +249,46 @@ function preferred(unit: Unit, variants: readonly FormVariant[], settings: Candi
   return same
 }
 
-/** The variants that have so high a rank; roles with less (the inputs of a Tucker-2, say) keep their full rank. */
-function withRank(unit: Unit, variants: readonly FormVariant[], rank: number): FormVariant[] {
-  const largest = (variant: FormVariant): number => Math.max(...Object.values(variant.fullRanks))
-  const usable = variants.filter((variant) => rank <= largest(variant))
-  if (usable.length === 0)
-    fail(
-      'RANK_OUT_OF_RANGE',
-      `${unit.leader.op} '${unit.leader.name}': rank must be 1 to ${Math.max(...variants.map(largest))} for ${variants[0]!.form}; got ${rank}. ` +
-        'Give a smaller rank, or leave the layer out with --skip.',
-    )
-  return usable
+/** The highest rank of any role; roles with less (the inputs of a Tucker-2, say) keep their full rank. */
+function largestRank(variants: readonly FormVariant[]): number {
+  return Math.max(...variants.flatMap(({ fullRanks }) => Object.values(fullRanks)))
 }
 
-function tooExpensive(unit: Unit, { variant, ...candidate }: Candidate, before: ChainCost, align: number): string {
-  const ranks = Object.values(candidate.ranks).join(' and ')
-  const dearer = dearerSite(unit, { variant, ...candidate })
+/**
+ * Throws when a fixed rank is more than any layer has: then it is a mistake, and not just too much for small layers.
+ */
+function checkFixedRank(
+  units: readonly Unit[],
+  forms: readonly FormName[],
+  rank: number,
+  settings: CandidateSettings,
+): void {
+  let best: { unit: Unit; form: FormName; largest: number } | undefined
+  for (const unit of units) {
+    const variants = unitVariants(unit, forms, settings)
+    if (typeof variants === 'string') continue
+    const suited = preferred(unit, variants, settings)
+    const largest = largestRank(suited)
+    if (largest >= rank) return
+    if (!best || largest > best.largest) best = { unit, form: suited[0]!.form, largest }
+  }
+  if (!best) return
+  const { leader } = best.unit
+  fail(
+    'RANK_OUT_OF_RANGE',
+    `${leader.op} '${leader.name}': rank must be 1 to ${best.largest} for ${best.form}; got ${rank}. ` +
+      'No layer has more. Give a smaller rank.',
+  )
+}
+
+function tooExpensive(unit: Unit, candidate: Candidate, policy: RankPolicy, align: number): string {
+  const { variant, ranks, parameters } = candidate
+  const dearer = dearerSite(unit, candidate)
   const found = dearer
     ? `${dearer.after} MACs instead of ${dearer.before}`
-    : `${candidate.parameters} parameters instead of ${before.parameters}`
-  return `${variant.form} at rank ${ranks} would not be cheaper: ${found} (ranks aligned to ${align}).`
+    : `${parameters} parameters instead of ${unitBefore(unit).parameters}`
+  const aligned = policy.kind === 'fixed' || policy.kind === 'amct' ? '' : ` (ranks aligned to ${align})`
+  return `At rank ${Object.values(ranks).join(' and ')}, ${variant.form} would not be cheaper: ${found}${aligned}.`
 }
 
 function stepsOf(unit: Unit, candidate: Candidate, context: PlanContext): LowRankStep[] {
@@ -299,12 +321,18 @@ async function planBudget(
   settings: CandidateSettings,
   context: PlanContext,
   skips: Skip[],
+  warnings: string[],
 ): Promise<LowRankStep[]> {
   const metric = (cost: { parameters: number; macs: number | null }): number =>
     budget.metric === 'params'
       ? cost.parameters
       : (cost.macs ?? fail('INVALID_ARGUMENT', 'A MAC budget needs the shapes of the network. Give --input-shape.'))
-  const whole = context.totals ? metric(context.totals) : wholeCost(sites, metric)
+  // A network whose MACs are not all known, those of subgraphs for one, is taken as its layers.
+  const { totals } = context
+  const known = totals && (budget.metric === 'params' || totals.macs !== null)
+  const whole = known ? metric(totals) : wholeCost(sites, metric)
+  if (totals && !known)
+    warnings.push('The budget is a share of the layers that are known; not all MACs of the network are.')
   const layers: { unit: Unit; options: BudgetOption[] }[] = []
   let fixed = whole
   for (const [done, unit] of units.entries()) {
