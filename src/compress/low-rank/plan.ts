@@ -21,7 +21,7 @@ import {
 } from './candidates.ts'
 import { chainCost, FORM_NAMES, type FormName, type FormVariant, siteCost } from './forms.ts'
 import type { SiteMoments } from './moments.ts'
-import type { Budget, RankPolicy } from './policy.ts'
+import { type Budget, type RankPolicy, readBudget, readRankPolicy } from './policy.ts'
 import { canShiftBias } from './replace.ts'
 import { canFitSequentially } from './sequential.ts'
 import { SiteSpectra } from './spectra.ts'
@@ -31,10 +31,10 @@ import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './ste
 export interface LowRankOptions {
   /** Which form; default `'auto'`: whatever fits the layer best. */
   readonly method?: 'auto' | FormName | undefined
-  /** How ranks are chosen, when no budget is given; default `{ kind: 'energy', energy: 0.9 }`. */
-  readonly rank?: RankPolicy | undefined
-  /** A cost target for the whole network; overrides `rank`. */
-  readonly budget?: Budget | undefined
+  /** How ranks are chosen, when no budget is given: a policy, its short form or a number; default `'energy=0.9'`. */
+  readonly rank?: RankPolicy | string | number | undefined
+  /** A cost target for the whole network, `'macs=0.5'` for short; overrides `rank`. */
+  readonly budget?: Budget | string | undefined
   /** Chosen ranks are multiples of this; default 16, the block ONNX Runtime's kernels like. Fixed ranks stay as given. */
   readonly align?: number | undefined
   /** Orientation of spatial SVD; default: AMCT's rule, or whichever is better under a budget. */
@@ -70,6 +70,11 @@ export interface PlanContext extends TaskOptions {
  *   `NOT_FINITE` for weights with NaN.
  */
 export async function planLowRank(model: Model, options: LowRankOptions, context: PlanContext): Promise<LowRankPlan> {
+  const method = options.method ?? 'auto'
+  if (method !== 'auto' && !FORM_NAMES.includes(method))
+    fail('INVALID_ARGUMENT', `Method '${method}' does not exist; use auto, ${FORM_NAMES.join(', ')}.`)
+  const policy = readRankPolicy(options.rank ?? 'energy=0.9')
+  const budget = options.budget === undefined ? undefined : readBudget(options.budget)
   const { sites, skips: unusable } = findSites(model, context.shapes)
   const skips: Skip[] = [...unusable]
   const warnings: string[] = []
@@ -78,9 +83,9 @@ export async function planLowRank(model: Model, options: LowRankOptions, context
     variant: options.mode === undefined ? undefined : variantOfMode(options.mode),
   }
   const units = makeUnits(model, selectSites(sites, options, skips), context, skips)
-  const steps = options.budget
-    ? await planBudget(sites, units, options, options.budget, settings, context, skips, warnings)
-    : await planByPolicy(units, options, settings, context, skips)
+  const steps = budget
+    ? await planBudget(sites, units, options, budget, settings, context, skips, warnings)
+    : await planByPolicy(units, options, policy, settings, context, skips)
   if (steps.length === 0) warnings.push('No layer was decomposed.')
   const order = new Map(model.graph.nodes.map((node, index) => [node.name, index]))
   const byPosition =
@@ -176,11 +181,11 @@ function formsOf(options: LowRankOptions): readonly FormName[] {
 async function planByPolicy(
   units: readonly Unit[],
   options: LowRankOptions,
+  policy: RankPolicy,
   settings: CandidateSettings,
   context: PlanContext,
   skips: Skip[],
 ): Promise<LowRankStep[]> {
-  const policy = options.rank ?? { kind: 'energy', energy: 0.9 }
   if (
     policy.kind === 'amct' &&
     options.method !== undefined &&

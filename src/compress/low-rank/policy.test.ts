@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { parseBudget, parseRankPolicy } from './policy.ts'
+import { parseBudget, parseRankPolicy, readBudget, readRankPolicy } from './policy.ts'
 
 describe('rank policies', () => {
   test('are read from their short forms', () => {
@@ -37,5 +37,22 @@ describe('budgets', () => {
     ['half', "Budget 'half' is not understood; use macs=0.5 or params=0.3."],
   ])('refuse %s with the reason', (text, message) => {
     expect(() => parseBudget(text)).toThrow(message)
+  })
+})
+
+describe('what callers write', () => {
+  test('objects, short forms and numbers mean the same', () => {
+    expect(readRankPolicy('energy=0.9')).toEqual(readRankPolicy({ kind: 'energy', energy: 0.9 }))
+    expect(readRankPolicy(32)).toEqual(readRankPolicy({ kind: 'fixed', rank: 32 }))
+    expect(readBudget('macs=0.5')).toEqual(readBudget({ metric: 'macs', fraction: 0.5 }))
+  })
+
+  test('objects keep the same rules as short forms', () => {
+    expect(() => readRankPolicy({ kind: 'fixed', rank: 0 })).toThrow('Rank 0: a rank must be at least 1.')
+    expect(() => readRankPolicy({ kind: 'energy', energy: 2 })).toThrow('energy must be above 0 and at most 1; got 2.')
+    expect(() => readBudget({ metric: 'macs', fraction: 2 })).toThrow('the share must be above 0 and below 1; got 2.')
+    // As JavaScript callers may write it.
+    expect(() => readBudget(JSON.parse('{"macs":0.5}'))).toThrow('Budget {"macs":0.5} is not understood')
+    expect(() => readRankPolicy(JSON.parse('{"kind":"best"}'))).toThrow('Rank {"kind":"best"} is not understood')
   })
 })

@@ -63,3 +63,36 @@ export function parseBudget(text: string): Budget {
     fail('INVALID_ARGUMENT', `Budget '${text}': the share must be above 0 and below 1; got ${match[2]}.`)
   return { metric: match[1] as Budget['metric'], fraction }
 }
+
+/**
+ * A rank policy as a caller wrote it: an object, its short form, or a number.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT`, `RANK_OUT_OF_RANGE` as {@link parseRankPolicy}.
+ */
+export function readRankPolicy(rank: RankPolicy | string | number): RankPolicy {
+  if (typeof rank === 'string') return parseRankPolicy(rank)
+  if (typeof rank === 'number') return parseRankPolicy(String(rank))
+  const { kind } = rank
+  if (kind === 'evbmf' || kind === 'amct') return rank
+  // Through the short form, so that the same rules hold.
+  if (kind === 'fixed') return parseRankPolicy(String(rank.rank))
+  if (kind === 'energy') return parseRankPolicy(`energy=${rank.energy}`)
+  if (kind === 'error') return parseRankPolicy(`error=${rank.error}`)
+  if (kind === 'ratio') return parseRankPolicy(`ratio=${rank.ratio}`)
+  return fail('INVALID_ARGUMENT', `Rank ${JSON.stringify(rank)} is not understood; use ${FORMS}.`)
+}
+
+/**
+ * A budget as a caller wrote it: an object or its short form.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` as {@link parseBudget}.
+ */
+export function readBudget(budget: Budget | string): Budget {
+  if (typeof budget === 'string') return parseBudget(budget)
+  if (budget.metric === undefined || budget.fraction === undefined)
+    fail(
+      'INVALID_ARGUMENT',
+      `Budget ${JSON.stringify(budget)} is not understood; use { metric: 'macs', fraction: 0.5 }.`,
+    )
+  return parseBudget(`${budget.metric}=${budget.fraction}`)
+}
