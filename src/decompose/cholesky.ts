@@ -1,14 +1,23 @@
 /**
- * Cholesky factors of symmetric positive definite matrices, and solving with them, in blocks: diagonal blocks in plain
- * JavaScript, everything else as products on the engine.
+ * Cholesky factors of symmetric positive definite matrices, and solving with them: small ones in WebAssembly
+ * (`wasm/cholesky.ts`), large ones in blocks, whose products go through the engine.
  *
  * Source: Golub, Van Loan, "Matrix Computations", 4th edition, 2013, sections 3.1 and 4.2.
  */
-import { fail } from '../core/index.ts'
+import { createRandom, fail } from '../core/index.ts'
+import { CHOLESKY_WASM } from './cholesky-wasm.generated.ts'
 import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
 import { arrayLike, checkMatrix, columnRange, rowRange, toTypeOf, zeros64 } from './matrix-layout.ts'
+import { layOut, WasmKernel } from './wasm-kernel.ts'
 
 const BLOCK = 128
+/** Up to this size one thread of WebAssembly is faster than products on the engine, block by block. */
+const LARGEST_IN_WASM = 1024
+
+const kernel = new WasmKernel(CHOLESKY_WASM)
+type Factor = (a: number, n: number, tolerance: number, diagonal: number) => number
+type Smallest = (l: number, n: number, x: number, steps: number) => number
+type Largest = (l: number, n: number, x: number, y: number, steps: number) => number
 
 /** A = L Lᵀ. */
 export interface CholeskyFactor {
@@ -34,6 +43,31 @@ export async function maybeCholesky(
   { tolerance = matrix.rows * 2 ** -52 }: { readonly tolerance?: number } = {},
 ): Promise<CholeskyFactor | undefined> {
   const n = matrix.rows
+  if (n <= BLOCK || n > LARGEST_IN_WASM) return blockedCholesky(engine, matrix, tolerance)
+  return kernel.use(n * n + n, ({ memory, exports }) => {
+    const { views, addresses } = layOut(memory, [n * n, n])
+    views[0]!.set(matrix.data)
+    const factor = exports.factor as Factor
+    if (!factor(addresses[0]!, n, tolerance, addresses[1]!)) return undefined
+    const lower = { rows: n, cols: n, data: views[0]!.slice() }
+    return { lower, inverseBlocks: diagonalBlocks(lower).map(inverseOf) }
+  })
+}
+
+/** Blocks on the diagonal, copies. */
+function diagonalBlocks(lower: Matrix64): Matrix64[] {
+  return Array.from({ length: Math.ceil(lower.rows / BLOCK) }, (_, k) => {
+    const [from, to] = blockRange(k, lower.rows)
+    return columnRange(rowRange(lower, from, to), from, to)
+  })
+}
+
+async function blockedCholesky(
+  engine: MatrixEngine,
+  matrix: Matrix64,
+  tolerance: number,
+): Promise<CholeskyFactor | undefined> {
+  const n = matrix.rows
   const lower = zeros64(n, n)
   const inverseBlocks: Matrix64[] = []
   for (let k = 0; k * BLOCK < n; k++) {
@@ -49,7 +83,7 @@ export async function maybeCholesky(
     const least = Float64Array.from({ length: size }, (_, i) => tolerance * matrix.data[(from + i) * (n + 1)]!)
     const block = panel.subarray(0, size * size)
     if (!factorBlock(block, size, least)) return undefined
-    const inverse = { rows: size, cols: size, data: invertLower(block, size) }
+    const inverse = inverseOf({ rows: size, cols: size, data: block })
     inverseBlocks.push(inverse)
     for (let i = 0; i < size; i++) lower.data.set(block.subarray(i * size, i * size + i + 1), (from + i) * n + from)
     if (to === n) break
@@ -79,7 +113,7 @@ function factorBlock(a: Float64Array, n: number, least: Float64Array): boolean {
 }
 
 /** The inverse of a lower triangular block (its upper part is not read). */
-function invertLower(l: Float64Array, n: number): Float64Array {
+function inverseOf({ rows: n, data: l }: Matrix64): Matrix64 {
   const inverse = new Float64Array(n * n)
   for (let i = 0; i < n; i++) {
     const row = inverse.subarray(i * n, i * n + i + 1)
@@ -91,7 +125,25 @@ function invertLower(l: Float64Array, n: number): Float64Array {
     for (let j = 0; j < i; j++) row[j] = row[j]! / pivot
     row[i] = 1 / pivot
   }
-  return inverse
+  return { rows: n, cols: n, data: inverse }
+}
+
+/**
+ * The extreme eigenvalues of A = L Lᵀ, roughly: the largest a few percent low, the smallest a few percent high.
+ */
+export async function extremeEigenvalues({ lower }: CholeskyFactor): Promise<{ largest: number; smallest: number }> {
+  const n = lower.rows
+  return kernel.use(n * n + 2 * n, ({ memory, exports }) => {
+    const { views, addresses } = layOut(memory, [n * n, n, n])
+    const [l, x, y] = addresses as [number, number, number]
+    views[0]!.set(lower.data)
+    const random = createRandom(1)
+    const start = Float64Array.from({ length: n }, () => random.uniform() - 0.5)
+    views[1]!.set(start)
+    const largest = (exports.largestEigenvalue as Largest)(l, n, x, y, 5)
+    views[1]!.set(start)
+    return { largest, smallest: (exports.smallestEigenvalue as Smallest)(l, n, x, 12) }
+  })
 }
 
 /** −x in place. */

@@ -46,12 +46,14 @@ export async function modeGram(
   const gram = zeros64(n, n)
   const width = chunkWidth(Math.floor((size ?? Math.max(CHUNK, LEAST_WIDTH * n)) / Math.max(n, 1)), columns, inner)
   const Scratch = products === 'float32' ? Float32Array : Float64Array
-  const scratch = new Scratch(n * width)
+  // A matrix that is one chunk of the right type is its own.
+  const whole = outer === 1 && width === columns && data instanceof Scratch
+  const scratch = whole ? data : new Scratch(n * width)
   for (let start = 0; start < columns; start += width) {
     checkAborted(signal)
     const length = Math.min(width, columns - start)
     const chunk = { rows: n, cols: length, data: scratch.subarray(0, n * length) }
-    gatherColumns(data, dims, start, chunk)
+    if (!whole) gatherColumns(data, dims, start, chunk)
     await addProducts(engine, chunk, gram)
     onProgress?.({ stage: 'gram', done: start + length, total: columns })
   }

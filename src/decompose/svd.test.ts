@@ -40,7 +40,7 @@ describe('singularValues', () => {
     const a = await withSingularValues(30, 50, s)
     const exact = await singularValues(plain, a, { method: 'exact' })
     s.forEach((value, i) => {
-      expect(Math.abs(exact[i]! - value)).toBeLessThan(1e-15)
+      expect(Math.abs(exact[i]! - value)).toBeLessThan(5e-15)
     })
     const gram = await singularValues(plain, a)
     expect(Math.abs(gram[2]! / 1e-6 - 1)).toBeLessThan(1e-3)

@@ -5,6 +5,7 @@
 import { checkAborted, fail, type TaskOptions, yieldToEventLoop } from '../core/index.ts'
 import type { Matrix64 } from './matrix.ts'
 import { TRIDIAGONAL_WASM } from './tridiagonal-wasm.generated.ts'
+import { layOut, MOST_NUMBERS, WasmKernel } from './wasm-kernel.ts'
 
 /** T and Q of A = Q T Qᵀ. */
 export interface TridiagonalReduction {
@@ -34,44 +35,10 @@ type ReducePanel = (
 ) => void
 
 const PANEL = 32
-const PAGE = 65536
-/** WebAssembly addresses 4 GiB. */
-const LARGEST = Math.floor(Math.sqrt((65536 * PAGE) / 8 / 1.02))
+const kernel = new WasmKernel(TRIDIAGONAL_WASM)
+const LARGEST = Math.floor(Math.sqrt(MOST_NUMBERS / 1.02))
 /** The event loop gets a turn this often, so that timers and cancellation work. */
 const MILLISECONDS_PER_TURN = 100
-
-let compiled: Promise<WebAssembly.Module> | undefined
-
-function compileModule(): Promise<WebAssembly.Module> {
-  compiled ??= WebAssembly.compile(Uint8Array.from(atob(TRIDIAGONAL_WASM), (character) => character.charCodeAt(0)))
-  return compiled
-}
-
-interface Workspace {
-  readonly memory: WebAssembly.Memory
-  readonly reducePanel: ReducePanel
-  /** Numbers that fit. */
-  readonly capacity: number
-  busy: boolean
-}
-
-/** The workspace of small matrices is kept: engines reserve gigabytes of addresses for every new memory. */
-let kept: Workspace | undefined
-const KEPT_CAPACITY = 1.25 * 1024 * 1024
-
-async function takeWorkspace(numbers: number): Promise<Workspace> {
-  const module = await compileModule()
-  if (kept && !kept.busy && kept.capacity >= numbers) {
-    kept.busy = true
-    return kept
-  }
-  const capacity = Math.max(numbers, KEPT_CAPACITY)
-  const memory = new WebAssembly.Memory({ initial: Math.ceil((capacity * 8) / PAGE) })
-  const instance = new WebAssembly.Instance(module, { env: { memory } })
-  const workspace = { memory, reducePanel: instance.exports.reducePanel as ReducePanel, capacity, busy: true }
-  if (capacity === KEPT_CAPACITY) kept ??= workspace
-  return workspace
-}
 
 /**
  * Reduces a symmetric matrix to tridiagonal form.
@@ -93,39 +60,36 @@ export async function reduceToTridiagonal(
       'UNSUPPORTED',
       `Symmetric eigenproblem [${n}, ${n}]: at most ${LARGEST} rows fit into WebAssembly's memory. Use a range finder.`,
     )
-  const sizes = [n * n, PANEL * n, 8 * PANEL * Math.ceil(n / 4), n, n, n]
-  const starts = sizes.map((_, i) => sizes.slice(0, i).reduce((sum, size) => sum + size, 0))
-  const workspace = await takeWorkspace(starts[5]! + n)
-  try {
-    const view = (i: number): Float64Array => new Float64Array(workspace.memory.buffer, starts[i]! * 8, sizes[i]!)
-    const a = view(0)
+  const lengths = [n * n, PANEL * n, 8 * PANEL * Math.ceil(n / 4), n, n, n]
+  const numbers = lengths.reduce((sum, length) => sum + length, 0)
+  return kernel.use(numbers, async ({ memory, exports, kept }) => {
+    const { views, addresses } = layOut(memory, lengths)
+    const [a, , , diagonal, offDiagonal, tau] = views as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+      Float64Array,
+      Float64Array,
+      Float64Array,
+    ]
     if (scale === 1) a.set(matrix.data)
     else for (let i = 0; i < a.length; i++) a[i] = matrix.data[i]! * scale
-    const [pa, pw, pp, pd, pe, pt] = starts.map((start) => start * 8) as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-    ]
+    const [pa, pw, pp, pd, pe, pt] = addresses as [number, number, number, number, number, number]
+    const reducePanel = exports.reducePanel as ReducePanel
     let turn = performance.now()
     for (let start = 0; start < n - 1; start += PANEL) {
-      workspace.reducePanel(pa, n, pw, pp, pd, pe, pt, start, PANEL)
+      reducePanel(pa, n, pw, pp, pd, pe, pt, start, PANEL)
       if (performance.now() - turn > MILLISECONDS_PER_TURN) {
         await yieldToEventLoop()
         checkAborted(signal)
         turn = performance.now()
       }
     }
-    const result = { diagonal: view(3).slice(), offDiagonal: view(4).slice(), tau: view(5).slice() }
-    if (n === 1) result.diagonal[0] = a[0]!
-    result.offDiagonal[n - 1] = 0
-    result.tau[n - 1] = 0
+    if (n === 1) diagonal[0] = a[0]!
+    offDiagonal[n - 1] = 0
+    tau[n - 1] = 0
+    const result = { diagonal: diagonal.slice(), offDiagonal: offDiagonal.slice(), tau: tau.slice() }
     if (!vectors) return { ...result, reflectors: undefined }
-    // The kept workspace is overwritten by the next matrix; another one lives as long as the view on it.
-    return { ...result, reflectors: { rows: n, cols: n, data: workspace === kept ? a.slice() : a } }
-  } finally {
-    workspace.busy = false
-  }
+    return { ...result, reflectors: { rows: n, cols: n, data: kept ? a.slice() : a } }
+  })
 }
