@@ -1,3 +1,90 @@
+export { type ContractOptions, contract, inner, type ModePairs } from './contract.ts'
+export {
+  type CpShape,
+  type CpTensor,
+  type CpToTensorOptions,
+  cpNorm,
+  cpNormalize,
+  cpParameterCount,
+  cpToTensor,
+  cpToUnfolded,
+  cpToVec,
+  validateCpRank,
+  validateCpTensor,
+} from './cp-tensor.ts'
 export { byteLengthOf, DTYPES, type DType, isFloat, maybeDType, type TypedArray } from './dtype.ts'
+export {
+  type FactoredMatrix,
+  type FactoredMatrixShape,
+  factoredMatrixNorm,
+  factoredMatrixParameterCount,
+  factoredMatrixToTensor,
+  factoredMatrixToUnfolded,
+  factoredMatrixToVec,
+  validateFactoredMatrix,
+  validateFactoredMatrixRank,
+} from './factored-matrix.ts'
 export { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } from './half.ts'
+export { type KhatriRaoOptions, type KroneckerOptions, khatriRao, kronecker } from './khatri-rao.ts'
+export { type ModeDotOptions, type MultiModeDotOptions, modeDot, multiModeDot } from './mode-dot.ts'
+export { unfoldingDotKhatriRao, type WeightedFactors } from './mttkrp.ts'
+export { norm } from './norm.ts'
+export { batchedOuter, outer } from './outer.ts'
+export {
+  type PartialUnfoldOptions,
+  type PartialVecOptions,
+  partialFold,
+  partialTensorToVec,
+  partialUnfold,
+  partialVecToTensor,
+} from './partial-unfolding.ts'
+export { moveaxis, transposeTensor } from './permute.ts'
+export type { RankOptions, RankRounding, RankRule } from './rank-rules.ts'
 export { fromNumbers, sizeOf, Tensor, toFloat32, toFloat64 } from './tensor.ts'
+export {
+  type TtMatrix,
+  type TtMatrixShape,
+  ttMatrixNorm,
+  ttMatrixParameterCount,
+  ttMatrixToMatrix,
+  ttMatrixToTensor,
+  ttMatrixToUnfolded,
+  ttMatrixToVec,
+  validateTtMatrix,
+  validateTtMatrixRank,
+} from './tt-matrix.ts'
+export {
+  type TtRankOptions,
+  type TtShape,
+  type TtTensor,
+  ttNorm,
+  ttParameterCount,
+  ttToTensor,
+  ttToUnfolded,
+  ttToVec,
+  validateTtRank,
+  validateTtTensor,
+} from './tt-tensor.ts'
+export {
+  type TuckerRankOptions,
+  type TuckerShape,
+  type TuckerTensor,
+  type TuckerToTensorOptions,
+  tuckerNorm,
+  tuckerNormalize,
+  tuckerParameterCount,
+  tuckerToTensor,
+  tuckerToUnfolded,
+  tuckerToVec,
+  validateTuckerRank,
+  validateTuckerTensor,
+} from './tucker-tensor.ts'
+export {
+  fold,
+  matricize,
+  tensorToVec,
+  type UnfoldingOrder,
+  type UnfoldOptions,
+  unfold,
+  vecToTensor,
+} from './unfolding.ts'

@@ -1,0 +1,153 @@
+/**
+ * Rearranging the modes of a tensor.
+ *
+ * Modes that stay neighbours are one mode for the copy. Then either the last mode stays last and whole runs are copied,
+ * or the copy goes in tiles over the two modes that run fastest on either side, so that both sides use the cache lines
+ * they touch.
+ */
+import { fail } from '../core/index.ts'
+import { checkMode, type Reals, realsOf, shapeText, zerosLike } from './reals.ts'
+import { Tensor } from './tensor.ts'
+
+/** One loop of a copy. */
+interface Loop {
+  readonly extent: number
+  readonly from: number
+  readonly to: number
+}
+
+const TILE = 32
+/** From this length on a run is copied by `set`. */
+const LONG_RUN = 64
+
+/**
+ * The tensor with its modes in another order: mode k of the result is mode `order[k]` of the tensor.
+ *
+ * @param tensor `[i_0, …, i_{N−1}]`, float32 or float64.
+ * @param order each mode once; default: all modes reversed.
+ * @returns `[i_{order[0]}, …, i_{order[N−1]}]`; shares the data when no element moves.
+ * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ */
+export function transposeTensor(tensor: Tensor, order?: readonly number[]): Tensor {
+  const { shape } = tensor
+  const modes = order ?? shape.map((_, mode) => shape.length - 1 - mode)
+  if (modes.length !== shape.length || new Set(modes).size !== modes.length)
+    fail(
+      'INVALID_ARGUMENT',
+      `transposeTensor of ${shapeText(shape)}: order must name each of ${shape.length} modes once; got ${shapeText(modes)}.`,
+    )
+  for (const mode of modes) checkMode(shape, mode, 'transposeTensor', 'each mode of order')
+  return permuted(tensor, modes, 'transposeTensor')
+}
+
+/**
+ * The tensor with one mode moved to another place; the others keep their order.
+ *
+ * @param tensor float32 or float64.
+ * @param source the mode to move. @param destination its place in the result.
+ * @returns shares the data when no element moves.
+ * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ */
+export function moveaxis(tensor: Tensor, source: number, destination: number): Tensor {
+  checkMode(tensor.shape, source, 'moveaxis', 'source')
+  checkMode(tensor.shape, destination, 'moveaxis', 'destination')
+  const order = tensor.shape.map((_, mode) => mode).filter((mode) => mode !== source)
+  order.splice(destination, 0, source)
+  return permuted(tensor, order, 'moveaxis')
+}
+
+/** {@link transposeTensor} for an order that is known to be a permutation. @param what begins messages. */
+export function permuted(tensor: Tensor, order: readonly number[], what: string): Tensor {
+  const data = realsOf(tensor, what)
+  const shape = order.map((mode) => tensor.shape[mode]!)
+  const loops = loopsOf(tensor.shape, order)
+  if (loops.length <= 1) return tensor.reshape(shape)
+  const out = zerosLike(tensor, tensor.size)
+  if (tensor.size > 0) copy(data, out, loops)
+  return Tensor.of(out, shape)
+}
+
+/** The loops of the copy, outermost of the result first, neighbours on both sides merged, extents of 1 left out. */
+function loopsOf(shape: readonly number[], order: readonly number[]): Loop[] {
+  const strides = stridesOf(shape)
+  const result = stridesOf(order.map((mode) => shape[mode]!))
+  const loops: Loop[] = []
+  for (const [at, mode] of order.entries()) {
+    const loop = { extent: shape[mode]!, from: strides[mode]!, to: result[at]! }
+    if (loop.extent === 1) continue
+    const last = loops.at(-1)
+    if (last && last.from === loop.from * loop.extent)
+      loops[loops.length - 1] = { ...loop, extent: last.extent * loop.extent }
+    else loops.push(loop)
+  }
+  return loops
+}
+
+function stridesOf(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length)
+  let stride = 1
+  for (let mode = shape.length - 1; mode >= 0; mode--) {
+    strides[mode] = stride
+    stride *= shape[mode]!
+  }
+  return strides
+}
+
+function copy(from: Reals, to: Reals, loops: readonly Loop[]): void {
+  const last = loops.at(-1)!
+  if (last.from === 1) {
+    forEachOffset(loops.slice(0, -1), (source, target) => copyRun(from, source, to, target, last.extent))
+    return
+  }
+  // The loop that runs fastest in the source, and the one that runs fastest in the result.
+  const read = loops.find((loop) => loop.from === 1)!
+  const outer = loops.filter((loop) => loop !== read && loop !== last)
+  forEachOffset(outer, (source, target) => transposeInto(from, source, to, target, read, last))
+}
+
+function copyRun(from: Reals, source: number, to: Reals, target: number, length: number): void {
+  if (length >= LONG_RUN) to.set(from.subarray(source, source + length), target)
+  else for (let i = 0; i < length; i++) to[target + i] = from[source + i]!
+}
+
+/** Element (x of `read`, y of `write`): contiguous along x in the source, along y in the result. */
+function transposeInto(from: Reals, source: number, to: Reals, target: number, read: Loop, write: Loop): void {
+  const [rows, cols] = [write.extent, read.extent]
+  const [down, across] = [write.from, read.to]
+  for (let y0 = 0; y0 < rows; y0 += TILE) {
+    const y1 = Math.min(rows, y0 + TILE)
+    for (let x0 = 0; x0 < cols; x0 += TILE) {
+      const x1 = Math.min(cols, x0 + TILE)
+      for (let x = x0; x < x1; x++) {
+        const place = target + x * across
+        let at = source + x + y0 * down
+        for (let y = y0; y < y1; y++) {
+          to[place + y] = from[at]!
+          at += down
+        }
+      }
+    }
+  }
+}
+
+/** Calls `visit` with the offsets of every combination of the loops, in the order of the result. */
+function forEachOffset(loops: readonly Loop[], visit: (source: number, target: number) => void): void {
+  const index = loops.map(() => 0)
+  let source = 0
+  let target = 0
+  for (;;) {
+    visit(source, target)
+    let level = loops.length - 1
+    for (; level >= 0; level--) {
+      const loop = loops[level]!
+      source += loop.from
+      target += loop.to
+      index[level]! += 1
+      if (index[level]! < loop.extent) break
+      source -= loop.from * loop.extent
+      target -= loop.to * loop.extent
+      index[level] = 0
+    }
+    if (level < 0) return
+  }
+}
