@@ -61,7 +61,9 @@ export async function applySequentially(
     outcomes.push(...applied.outcomes)
   }
   onProgress?.({ stage: 'fit', done: plan.steps.length, total: plan.steps.length })
-  return { model: current, outcomes }
+  // Steps come back as they were planned, also those that were left for the end.
+  const bySite = new Map(outcomes.map((outcome) => [outcome.step.site, outcome]))
+  return { model: current, outcomes: plan.steps.map((step) => bySite.get(step.site)!) }
 }
 
 function countWeights(plan: LowRankPlan, sites: ReadonlyMap<string, Site>): Map<string, number> {

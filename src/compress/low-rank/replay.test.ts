@@ -10,6 +10,7 @@ import type { TensorMap } from '../../graph/index.ts'
 import { Tensor } from '../../tensor/index.ts'
 import { type DecomposeInfo, formatDecomposeInfo, parseDecomposeInfo } from './info.ts'
 import { loadWeights } from './replay.ts'
+import type { LowRankPlan } from './step.ts'
 
 const runtime = { evaluator: createEvaluator(ort, { threads: 1 }), matrices: createMatrixEngine(ort, { threads: 1 }) }
 
@@ -32,6 +33,7 @@ const CASES: readonly (readonly [string, DecomposeOptions])[] = [
 test.each(CASES)('%s: replayed with its weights it is the same network', async (_, options) => {
   const { model, info, record } = await decompose(layerZoo(), options, runtime)
   expect(record.layers.length).toBeGreaterThan(1)
+  expect(record.layers.map((layer) => layer.name)).toEqual((record.plan as LowRankPlan).steps.map((step) => step.site))
   const read = parseDecomposeInfo(formatDecomposeInfo(info))
   const again = await replay(layerZoo(), read, { weights: model.graph.initializers }, runtime)
   expect(await outputError(model, again.model, { x: randomTensor(1, ZOO_INPUT) })).toBe(0)
