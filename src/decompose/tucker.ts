@@ -37,17 +37,21 @@ export interface PartialTuckerOptions extends TaskOptions {
   readonly seed?: number
 }
 
-/** Up to this size a new subspace, exact, costs no more than an improved one. */
-const LARGEST_EXACT_SWEEP = 384
-/** Of the range finders that large modes begin with: the sweeps go on from there. */
-const START_ITERATIONS = 1
+/** Up to this size an exact subspace costs no more than an approximate one. */
+const LARGEST_EXACT = 512
 /** Multiplications per improvement: within a sweep more would improve on a subspace that is about to change. */
 const SWEEP_ITERATIONS = 2
 
 interface StartOptions {
   readonly seed: number
   readonly signal: AbortSignal | undefined
+  /** Sweeps to come, which improve what the start left. */
+  readonly sweeps: number
 }
+
+const startsExactly = (n: number, rank: number, { sweeps }: StartOptions): boolean =>
+  sweeps === 0 ? chooseSubspaceMethod(n, rank) === 'gram' : n <= LARGEST_EXACT || rank > n / 3
+const startIterations = ({ sweeps }: StartOptions): number => (sweeps === 0 ? 2 : 1)
 
 /**
  * Partial Tucker decomposition over the first two modes with (nearly) the least error for the ranks.
@@ -75,7 +79,7 @@ export async function partialTucker<T extends Reals>(
     onProgress?.({ stage: 'tucker', done: done++, total: 2 + 2 * sweeps })
   }
 
-  const options = { seed, signal }
+  const options = { seed, signal, sweeps }
   tick()
   let output = await outputSubspace(engine, tensor, ro, options)
   tick()
@@ -126,9 +130,9 @@ async function outputSubspace<T extends Reals>(
   options: StartOptions,
 ): Promise<Matrix<T>> {
   if (ro === o) return identityLike(data, o)
-  if (ro > i * k || chooseSubspaceMethod(o, ro) === 'gram')
-    return modeSubspace(engine, data, [1, o, i * k], ro, options)
-  return rangeFinder(engine, { rows: o, cols: i * k, data }, ro, { ...options, iterations: START_ITERATIONS })
+  if (ro > i * k || startsExactly(o, ro, options)) return modeSubspace(engine, data, [1, o, i * k], ro, options)
+  const iterations = startIterations(options)
+  return rangeFinder(engine, { rows: o, cols: i * k, data }, ro, { ...options, iterations })
 }
 
 async function projectOutputs<T extends Reals>(
@@ -150,13 +154,13 @@ async function inputSubspace<T extends Reals>(
 ): Promise<Matrix<T>> {
   const [ro, i, k] = dims
   if (ri === i) return identityLike(projected, i)
-  const exact = previous ? i <= LARGEST_EXACT_SWEEP : ri > ro * k || chooseSubspaceMethod(i, ri) === 'gram'
+  const exact = previous ? i <= LARGEST_EXACT : ri > ro * k || startsExactly(i, ri, options)
   if (exact) return modeSubspace(engine, projected, dims, ri, options)
   const data = k === 1 ? projected : arrayLike(projected, projected.length)
   if (k > 1) swapLast(projected, dims, data)
   const unfolded = { rows: ro * k, cols: i, data }
   if (previous) return improve(engine, unfolded, true, previous, options)
-  return rangeFinder(engine, unfolded, ri, { ...options, transpose: true, iterations: START_ITERATIONS })
+  return rangeFinder(engine, unfolded, ri, { ...options, transpose: true, iterations: startIterations(options) })
 }
 
 /** The leading subspace of the first mode of the tensor projected on the inputs. */
@@ -167,7 +171,7 @@ async function outputSweep<T extends Reals>(
   options: StartOptions,
 ): Promise<Matrix<T>> {
   const { rows: o, cols } = unfolded
-  if (o > LARGEST_EXACT_SWEEP) return improve(engine, unfolded, false, previous, options)
+  if (o > LARGEST_EXACT) return improve(engine, unfolded, false, previous, options)
   return modeSubspace(engine, unfolded.data, [1, o, cols], previous.cols, options)
 }
 
