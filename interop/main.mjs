@@ -53,6 +53,11 @@ const CHECKS = [
     },
   },
   {
+    name: 'tensor algebra: the expected values of our tests against TensorLy',
+    modules: ['numpy', 'scipy', 'tensorly'],
+    args: async () => ['tensor_algebra.py', join(ROOT, 'test', 'fixtures', 'tensorly', 'tensor-algebra.json')],
+  },
+  {
     name: 'ranks: EVBMF and AMCT’s clamp against scipy',
     modules: ['numpy', 'scipy'],
     args: async () => ['evbmf.py', jsonFile('spectra.json', await spectraCases())],

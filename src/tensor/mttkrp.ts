@@ -81,7 +81,7 @@ function sideOf(factors: readonly Tensor[]): Side {
 function afterFirst({ data, extent, rank, before, after }: Parts): Float64Array {
   const count = before.rows * extent
   const partial = contractSide(after, rank, count, (first) => rowMajor(data, after.rows, first))
-  if (before.rows === 1) return partial
+  if (before.matrices.length === 0) return partial
   return reduceSide(before, partial, rank, extent, { side: extent * rank, extent: rank })
 }
 
@@ -94,7 +94,7 @@ function beforeFirst({ data, extent, rank, before, after }: Parts): Float64Array
     rows: evenRows(1),
     columnStride: count,
   }))
-  if (after.rows === 1) return partial
+  if (after.matrices.length === 0) return partial
   return reduceSide(after, partial, rank, extent, { side: rank, extent: after.rows * rank })
 }
 

@@ -29,3 +29,12 @@ export function randomTensor(shape: readonly number[], seed: number): Tensor {
     shape,
   )
 }
+
+/** Normally distributed float64 numbers. */
+export function randomTensor64(shape: readonly number[], seed: number): Tensor {
+  const random = createRandom(seed)
+  return Tensor.of(
+    Float64Array.from({ length: sizeOf(shape) }, () => random.normal()),
+    shape,
+  )
+}
