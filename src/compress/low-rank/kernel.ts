@@ -18,16 +18,25 @@ export interface GroupKernel {
   readonly taps: number
 }
 
+/** Extent of the tiles that copies work in, so that what is read and what is written both stay in the cache. */
+const TILE = 32
+
 /** Copies `[a, b, c]` to `[b, a, c]`. */
 export function swapLeading<T extends Reals>(data: T, a: number, b: number, c: number): T {
   const out = new (data.constructor as new (length: number) => T)(data.length)
-  for (let i = 0; i < a; i++)
-    for (let j = 0; j < b; j++) {
-      const from = (i * b + j) * c
-      const to = (j * a + i) * c
-      if (c === 1) out[to] = data[from]!
-      else out.set(data.subarray(from, from + c), to)
+  for (let i0 = 0; i0 < a; i0 += TILE) {
+    const i1 = Math.min(a, i0 + TILE)
+    for (let j0 = 0; j0 < b; j0 += TILE) {
+      const j1 = Math.min(b, j0 + TILE)
+      for (let j = j0; j < j1; j++) {
+        let to = (j * a + i0) * c
+        for (let i = i0; i < i1; i++) {
+          const from = (i * b + j) * c
+          for (let t = 0; t < c; t++) out[to++] = data[from + t]!
+        }
+      }
     }
+  }
   return out
 }
 
@@ -150,12 +159,17 @@ export function splitMatrix(
   const rows = inputs * carriedCount
   const cols = outputs * restCount
   const out = data instanceof Float64Array ? new Float64Array(rows * cols) : new Float32Array(rows * cols)
-  // [o, i, (a, b)] → [(i, a), (o, b)]; blocked over outputs so that writes stay near each other.
-  for (let o = 0; o < outputs; o++)
-    for (let i = 0; i < inputs; i++) {
-      const from = (o * inputs + i) * taps
-      for (let t = 0; t < taps; t++)
-        out[(i * carriedCount + carried[t]!) * cols + o * restCount + rest[t]!] = data[from + t]!
+  // [o, i, (a, b)] → [(i, a), (o, b)], some inputs at a time: their rows are written to by every output.
+  const offsets = Array.from({ length: taps }, (_, t) => carried[t]! * cols + rest[t]!)
+  for (let i0 = 0; i0 < inputs; i0 += TILE) {
+    const i1 = Math.min(inputs, i0 + TILE)
+    for (let o = 0; o < outputs; o++) {
+      let from = (o * inputs + i0) * taps
+      for (let i = i0; i < i1; i++) {
+        const to = i * carriedCount * cols + o * restCount
+        for (let t = 0; t < taps; t++) out[to + offsets[t]!] = data[from++]!
+      }
     }
+  }
   return { rows, cols, data: out }
 }
