@@ -2,6 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { Tensor } from '../tensor/index.ts'
 import { cloneModel, GraphBuilder, type Model, modelHash } from './index.ts'
 
+/** Large enough for its hash to be remembered. */
+const LARGE = 20_000
+
 function sample(): Model {
   const b = new GraphBuilder()
   const x = b.input('x', 'float32', [1, 'N'])
@@ -12,6 +15,7 @@ function sample(): Model {
     ),
     'w',
   )
+  b.constant(Tensor.of(new Float32Array(LARGE), [LARGE]), 'large')
   b.output(b.op('Conv', [x, w], { pads: [1, 1], auto_pad: 'VALID', value: Tensor.int64([3]) }, 'y'), 'float32')
   return b.model()
 }
@@ -22,6 +26,11 @@ const CHANGES: Record<string, (model: Model) => void> = {
     const data = (graph.initializers.get('w')!.data as Float32Array).slice()
     data[1000] = -1
     graph.initializers.set('w', Tensor.of(data, [1001]))
+  },
+  'a large weight': ({ graph }) => {
+    const data = new Float32Array(LARGE)
+    data[LARGE - 1] = 1
+    graph.initializers.set('large', Tensor.of(data, [LARGE]))
   },
   'the shape of a weight': ({ graph }) => graph.initializers.set('w', graph.initializers.get('w')!.reshape([1, 1001])),
   'the element type of a weight': ({ graph }) =>

@@ -118,7 +118,24 @@ function addTensor(hasher: Hasher, tensor: Tensor): void {
   hasher.text(tensor.dtype)
   hasher.list(tensor.shape, (extent) => hasher.number(extent))
   if (tensor.dtype === 'string') hasher.list(tensor.strings, (value) => hasher.bytes(value))
-  else hasher.bytes(tensor.bytes)
+  else if (tensor.byteLength < REMEMBERED_BYTES) hasher.bytes(tensor.bytes)
+  else hasher.text(elementsHash(tensor))
+}
+
+/** Hashes of tensors from this size on are remembered. */
+const REMEMBERED_BYTES = 65536
+/** Tensors do not change, and clones of a model share them: a plan that is applied at once reads them once. */
+const remembered = new WeakMap<Tensor, string>()
+
+function elementsHash(tensor: Tensor): string {
+  let hash = remembered.get(tensor)
+  if (hash === undefined) {
+    const hasher = new Hasher()
+    hasher.bytes(tensor.bytes)
+    hash = hasher.digest()
+    remembered.set(tensor, hash)
+  }
+  return hash
 }
 
 function addValueInfo(hasher: Hasher, info: ValueInfo): void {
