@@ -104,8 +104,9 @@ describe('the packed package', () => {
        const { record } = await decompose(model, { rank: parseRankPolicy('energy=0.9') })
        export const found: number | null = record.after.macs
        export const tensor: Tensor = Tensor.int64([1])
-       // @ts-expect-error a rank policy is no text here
        await decompose(model, { rank: 'evbmf' }).catch((error: WhittleError) => error.code)
+       // @ts-expect-error methods are not free text
+       await decompose(model, { method: 'best' })
       `,
     )
     const compilerOptions = {
