@@ -1,5 +1,5 @@
 /** Candidates: the ways a unit (a layer, or the layers that share one weight) could be decomposed. */
-import { alignRank, amctRank, evbmf } from '../../decompose/index.ts'
+import { alignRank, evbmf } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
 import { amctMode, amctRefusal, variantOfMode } from './amct.ts'
 import {
@@ -26,6 +26,8 @@ export interface Candidate {
   readonly variant: FormVariant
   readonly ranks: Ranks
   readonly rawRanks?: Readonly<Record<string, number>> | undefined
+  /** Whether the raw ranks come from an estimate of the spectrum. */
+  readonly rawIsEstimate?: boolean | undefined
   readonly parameters: number
   readonly macs: number | null
   /** Expected relative error, when it was computed. */
@@ -36,6 +38,9 @@ export interface Candidate {
 export interface CandidateSettings {
   readonly align: number
   readonly variant?: string | undefined
+  /** Of estimates of large spectra. */
+  readonly seed: number
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Cost of a chain for a whole unit: the weight counts once, the work of every site. */
@@ -110,7 +115,7 @@ export async function ranksByPolicy(
   variant: FormVariant,
   policy: RankPolicy,
   settings: CandidateSettings,
-): Promise<Pick<Candidate, 'ranks' | 'rawRanks'> | string> {
+): Promise<Pick<Candidate, 'ranks' | 'rawRanks' | 'rawIsEstimate'> | string> {
   const { fullRanks } = variant
   const roles = Object.keys(fullRanks)
   const each = (rank: (role: string) => number): Ranks =>
@@ -146,16 +151,11 @@ export async function ranksByPolicy(
       const own = (variantsOf('spatial', unit.leader) as FormVariant[]).find(
         (other) => other.variant === variantOfMode(amctMode(unit.leader)),
       )!
-      const [unfolding] = await unit.spectra.singularValues(own, 'rank')
-      const { inputs, outputs, kernel } = unit.leader
-      const [kernelHeight, kernelWidth] = kernel as [number, number]
-      const { rank, raw } = amctRank(unfolding!.values, {
-        outputChannels: outputs,
-        inputChannels: inputs,
-        kernelHeight,
-        kernelWidth,
+      const { rank, raw, estimated } = await unit.spectra.amctRank(own, {
+        seed: settings.seed,
+        signal: settings.signal,
       })
-      return { ranks: { rank }, rawRanks: { rank: raw } }
+      return { ranks: { rank }, rawRanks: { rank: raw }, rawIsEstimate: estimated }
     }
   }
 }

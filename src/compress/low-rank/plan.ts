@@ -81,6 +81,8 @@ export async function planLowRank(model: Model, options: LowRankOptions, context
   const settings: CandidateSettings = {
     align: checkAlign(options.align ?? 16),
     variant: options.mode === undefined ? undefined : variantOfMode(options.mode),
+    seed: options.seed ?? 0,
+    signal: context.signal,
   }
   const units = makeUnits(model, selectSites(sites, options, skips), context, skips)
   const steps = budget
@@ -233,13 +235,13 @@ async function chooseByPolicy(
       reason ||= ranks
       continue
     }
-    const candidate: Candidate = { ...candidateOf(unit, variant, ranks.ranks), rawRanks: ranks.rawRanks }
+    const candidate: Candidate = { ...candidateOf(unit, variant, ranks.ranks), ...ranks }
     if (!isCheaper(unit, candidate)) reason ||= tooExpensive(unit, candidate, policy, settings.align)
     else if (!best || costOf(candidate) < costOf(best)) best = candidate
   }
   if (!best) return reason
-  // Where a policy computed spectra anyway, or they are cheap, the expected error is shown.
-  if (policy.kind === 'fixed' || policy.kind === 'ratio') return best
+  // The expected error is shown where the policy computed the curves anyway.
+  if (policy.kind === 'fixed' || policy.kind === 'ratio' || policy.kind === 'amct') return best
   return { ...best, estimatedError: await unit.spectra.estimate(best.variant, best.ranks) }
 }
 
@@ -309,6 +311,7 @@ function stepsOf(unit: Unit, candidate: Candidate, context: PlanContext): LowRan
       variant: candidate.variant.variant,
       ranks: candidate.ranks,
       ...(candidate.rawRanks ? { rawRanks: candidate.rawRanks } : {}),
+      ...(candidate.rawIsEstimate ? { rawIsEstimate: true } : {}),
       parameters: { before: before.parameters, after: after.parameters },
       macs: { before: before.macs, after: after.macs },
       estimatedError: candidate.estimatedError ?? null,

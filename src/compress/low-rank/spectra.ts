@@ -6,7 +6,13 @@
  * covariance decides (`output` mode), and for the others of the weight whitened by the covariance of the rows that are
  * truncated. All curves are relative: they are divided by their own sum.
  */
-import { type MatrixEngine, modeGram, symmetricEigen } from '../../decompose/index.ts'
+import {
+  type AmctRankOptions,
+  amctRankOfMatrix,
+  type MatrixEngine,
+  modeGram,
+  symmetricEigen,
+} from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
 import { squaredNorm } from './factor.ts'
 import type { FormVariant, Ranks } from './forms.ts'
@@ -61,6 +67,18 @@ export class SiteSpectra {
       )
       return { values, rows: count, cols: Math.max(rows, cols) }
     })
+  }
+
+  /**
+   * AMCT's rank of the matrix that a spatial variant factors; large ones without their exact spectrum where that would
+   * change nothing. Never data-weighted.
+   */
+  amctRank(variant: FormVariant, options: AmctRankOptions): ReturnType<typeof amctRankOfMatrix> {
+    const { site } = this
+    const [kernelHeight, kernelWidth] = site.kernel as [number, number]
+    const matrix = splitMatrix(groupKernels(site)[0]!, splitTaps(site.kernel, carriesOf(site, variant)))
+    const shape = { outputChannels: site.outputs, inputChannels: site.inputs, kernelHeight, kernelWidth }
+    return amctRankOfMatrix(this.#engine, matrix, shape, options)
   }
 
   #of(key: string, variant?: FormVariant): Promise<Curve> {

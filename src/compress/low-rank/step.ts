@@ -13,6 +13,8 @@ export type LowRankStep = {
   readonly ranks: { readonly [role: string]: number }
   /** What EVBMF answered before alignment and clamping, by role, when it was asked. */
   readonly rawRanks?: { readonly [role: string]: number }
+  /** Present when the raw ranks are within a few percent only, because the exact spectrum would change nothing. */
+  readonly rawIsEstimate?: true
   /** Weights only, without the bias. */
   readonly parameters: { readonly before: number; readonly after: number }
   /** For the observed shapes: batch 1 where the model leaves it open. `null` when shapes were not observed. */
