@@ -151,6 +151,24 @@ export function factor(a: usize, n: i32, tolerance: f64, diagonal: usize): bool 
   return true
 }
 
+/**
+ * The inverse of the block of rows and columns from … from+size−1 of L.
+ *
+ * @param out size × size; only its lower triangle is written.
+ */
+export function invertBlock(l: usize, n: i32, from: i32, size: i32, out: usize): void {
+  const stride = (<usize>n) << 3
+  for (let i = 0; i < size; i++) {
+    const row = at(l + <usize>(from + i) * stride, from)
+    const target = at(out, i * size)
+    memory.fill(target, 0, (<usize>(i + 1)) << 3)
+    for (let k = 0; k < i; k++) subtract(target, get(row, k), at(out, k * size), k + 1)
+    const pivot = get(row, i)
+    for (let j = 0; j < i; j++) set(target, j, get(target, j) / pivot)
+    set(target, i, 1 / pivot)
+  }
+}
+
 /** Scales x to length 1 and returns what its length was. */
 function normalise(x: usize, n: i32): f64 {
   const length = Math.sqrt(dot(x, x, n))

@@ -16,6 +16,7 @@ const LARGEST_IN_WASM = 1024
 
 const kernel = new WasmKernel(CHOLESKY_WASM)
 type Factor = (a: number, n: number, tolerance: number, diagonal: number) => number
+type InvertBlock = (l: number, n: number, from: number, size: number, out: number) => void
 type Smallest = (l: number, n: number, x: number, steps: number) => number
 type Largest = (l: number, n: number, x: number, y: number, steps: number) => number
 
@@ -44,21 +45,22 @@ export async function maybeCholesky(
 ): Promise<CholeskyFactor | undefined> {
   const n = matrix.rows
   if (n <= BLOCK || n > LARGEST_IN_WASM) return blockedCholesky(engine, matrix, tolerance)
-  return kernel.use(n * n + n, ({ memory, exports }) => {
-    const { views, addresses } = layOut(memory, [n * n, n])
+  const blocks = Math.ceil(n / BLOCK)
+  return kernel.use(n * n + n + BLOCK * BLOCK, ({ memory, exports }) => {
+    const { views, addresses } = layOut(memory, [n * n, n, BLOCK * BLOCK])
+    const [a, diagonal, block] = addresses as [number, number, number]
+    const [factor, invertBlock] = [exports.factor as Factor, exports.invertBlock as InvertBlock]
     views[0]!.set(matrix.data)
-    const factor = exports.factor as Factor
-    if (!factor(addresses[0]!, n, tolerance, addresses[1]!)) return undefined
-    const lower = { rows: n, cols: n, data: views[0]!.slice() }
-    return { lower, inverseBlocks: diagonalBlocks(lower).map(inverseOf) }
-  })
-}
-
-/** Blocks on the diagonal, copies. */
-function diagonalBlocks(lower: Matrix64): Matrix64[] {
-  return Array.from({ length: Math.ceil(lower.rows / BLOCK) }, (_, k) => {
-    const [from, to] = blockRange(k, lower.rows)
-    return columnRange(rowRange(lower, from, to), from, to)
+    if (!factor(a, n, tolerance, diagonal)) return undefined
+    const inverseBlocks = Array.from({ length: blocks }, (_, k) => {
+      const [from, to] = blockRange(k, n)
+      const size = to - from
+      // What is above the diagonal is not written.
+      views[2]!.fill(0)
+      invertBlock(a, n, from, size, block)
+      return { rows: size, cols: size, data: views[2]!.slice(0, size * size) }
+    })
+    return { lower: { rows: n, cols: n, data: views[0]!.slice() }, inverseBlocks }
   })
 }
 

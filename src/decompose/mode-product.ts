@@ -28,7 +28,11 @@ export function swapLast(
       const a1 = Math.min(a, a0 + TILE)
       for (let y = 0; y < b; y++) {
         const target = base + y * a
-        for (let x = a0; x < a1; x++) to[target + x] = from[base + x * b + y]!
+        let source = base + a0 * b + y
+        for (let x = a0; x < a1; x++) {
+          to[target + x] = from[source]!
+          source += b
+        }
       }
     }
   }

@@ -110,6 +110,8 @@ class LanczosRuns {
     }
     const image = await engine.multiply(this.#current, a, { transposeB })
     const next = await engine.multiply(image, a, { transposeB: !transposeB })
+    // Twice: what rounding left of the leading vectors the next products would enlarge by their eigenvalues.
+    await this.#project(next)
     await this.#project(next)
     const n = next.cols
     this.#eachRow((p, x) => {

@@ -142,8 +142,14 @@ describe('symmetricEigen', () => {
     const matrices = [50, 200, 120].map((n) => symmetrized(randomMatrix(n, n, n)))
     const alone: Float64Array[] = []
     for (const a of matrices) alone.push((await symmetricEigen(plain, a)).values)
-    const together = await Promise.all(matrices.map((a) => symmetricEigen(plain, a)))
-    expect(together.map(({ values }) => values)).toEqual(alone)
+    // Some begin when others are half-way: their workspaces must not be shared.
+    const later = async (a: Matrix64, turns: number): Promise<Float64Array> => {
+      for (let turn = 0; turn < turns; turn++) await null
+      return (await symmetricEigen(plain, a)).values
+    }
+    const starts = [0, 5, 12, 30].flatMap((turns, round) => matrices.map((_, i) => ({ turns, at: (i + round) % 3 })))
+    const together = await Promise.all(starts.map(({ turns, at }) => later(matrices[at]!, turns)))
+    expect(together).toEqual(starts.map(({ at }) => alone[at]))
   })
 
   it('refuses what is not a finite square matrix, or a wrong count', async () => {

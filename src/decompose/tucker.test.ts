@@ -63,7 +63,7 @@ describe('partialTucker', () => {
     const data = Float32Array.from(tensorOfRank(large, 20, 20), (value, at) => value + 4 * noise[at]!)
     const swept = await partialTucker(plain, { data, dims: large }, [20, 20], { iterations: 2 })
     const converged = await partialTucker(plain, { data, dims: large }, [20, 20], { iterations: 8 })
-    expect(swept.relativeError / converged.relativeError).toBeLessThan(1.001)
+    expect(swept.relativeError / converged.relativeError).toBeLessThan(1.003)
     expect(swept.relativeError).toBeCloseTo(errorOf(data, 1, swept), 5)
   })
 
