@@ -35,7 +35,7 @@ describe('diag(d) + ρ z zᵀ', () => {
     ['evenly spread poles', evenly(60), evenly(60).map(() => random.normal()), 1],
     ['a small ρ', evenly(60), evenly(60).map(() => random.normal()), 1e-9],
     ['a large ρ', evenly(60), evenly(60).map(() => random.normal()), 1e9],
-    // Gaps of 10⁻¹⁰ in pairs: vectors of the given z, not the nearby one, would be far from orthogonal.
+    // Gaps of 10⁻¹⁰ in pairs.
     [
       'poles in close pairs',
       evenly(60).map((d, i) => (i % 2 === 0 ? d : d - 1 / 60 + 1e-10)),

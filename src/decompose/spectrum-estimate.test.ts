@@ -41,7 +41,7 @@ describe('estimateSingularValues', () => {
   it('is not disturbed by very strong leading values, in float32', async () => {
     const s = Array.from({ length: 200 }, (_, i) => (i < 10 ? 1e4 / (i + 1) : 1 + i / 400)).sort((x, y) => y - x)
     const a = single(await withSingularValues(200, 260, s))
-    const found = await estimateSingularValues(engine, a)
+    const found = await estimateSingularValues(plain, a)
     for (const i of [0, 9, 50, 100, 180]) expect(Math.abs(found[i]! / s[i]! - 1)).toBeLessThan(0.03)
   })
 

@@ -139,7 +139,7 @@ describe('symmetricEigen', () => {
   })
 
   it('solves several matrices at once', async () => {
-    const matrices = [50, 200, 120].map((n) => symmetrized(randomMatrix(n, n, n)))
+    const matrices = [200, 50, 120].map((n) => symmetrized(randomMatrix(n, n, n)))
     const alone: Float64Array[] = []
     for (const a of matrices) alone.push((await symmetricEigen(plain, a)).values)
     // Some begin when others are half-way: their workspaces must not be shared.
