@@ -50,6 +50,7 @@ export function summarize(runs) {
   return {
     seconds: median(runs.map((run) => run.seconds)),
     least: Math.min(...runs.map((run) => run.seconds)),
+    cpu: median(runs.map((run) => run.cpu)),
     peakMB: Math.max(...runs.map((run) => run.peakMB)),
     runs: runs.length,
     split,

@@ -5,11 +5,13 @@ import { parseArgs } from 'node:util'
 import { findPython } from '../interop/python.mjs'
 import { writeIntoDocument } from './document.mjs'
 import { DATA, describeMachine, RESULTS, SCRATCH } from './environment.mjs'
+import { setPatience } from './process.mjs'
 
 const SECTIONS = {
   layers: 'one layer at AMCT’s published shapes: rank, factor and write; TensorLy and PyTorch beside it',
   network: 'inspect and decompose a 100 MB ResNet-50 from the command line',
   codec: 'load and save a 500 MB model',
+  algebra: 'eigenproblems, subspaces and factors alone, warm',
   latency: 'ResNet-20 and ResNet-56 before and after, in ONNX Runtime',
 }
 
@@ -23,6 +25,7 @@ ${Object.entries(SECTIONS)
 Options
   --threads N  threads on both sides (default 2)
   --rounds N   turns of each contender; slow ones take fewer (default 3)
+  --wait N     seconds to wait for a quiet machine before each run (default 10)
   --quick      one turn each, the three smaller shapes
   --all        peers also at (2048, 2048, 5, 5), which takes them minutes and gigabytes
   --only TEXT  layers: only rows whose shape or method contains this
@@ -37,6 +40,7 @@ function readOptions() {
     options: {
       threads: { type: 'string', default: '2' },
       rounds: { type: 'string' },
+      wait: { type: 'string', default: '10' },
       quick: { type: 'boolean', default: false },
       all: { type: 'boolean', default: false },
       only: { type: 'string', default: '' },
@@ -63,6 +67,7 @@ function readOptions() {
 async function main() {
   const options = readOptions()
   if (options.help) return console.log(HELP)
+  setPatience(Number(options.wait))
   for (const folder of [DATA, SCRATCH, RESULTS]) mkdirSync(folder, { recursive: true })
   const python = await findPython(['numpy', 'scipy', 'torch', 'tensorly', 'onnx'])
   const machine = describeMachine(python)

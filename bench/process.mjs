@@ -12,8 +12,28 @@ function machineCpuSeconds() {
   }
 }
 
+let patience = 0
+
+/** How many seconds {@link waitForQuiet} may wait; 0 until it is set. */
+export function setPatience(seconds) {
+  patience = seconds
+}
+
+/** Waits until other processes use less than a tenth of one CPU, as long as patience lasts. */
+export async function waitForQuiet() {
+  const until = performance.now() + patience * 1000
+  while (performance.now() < until) {
+    const [before, started, own] = [machineCpuSeconds(), performance.now(), process.cpuUsage()]
+    if (before === undefined) return
+    await new Promise((resolve) => setTimeout(resolve, 250))
+    const { user, system } = process.cpuUsage(own)
+    const busy = machineCpuSeconds() - before - (user + system) / 1e6
+    if (busy / ((performance.now() - started) / 1000) < 0.1) return
+  }
+}
+
 /**
- * Runs a command that prints one JSON object as its last line on standard output.
+ * Waits for a quiet moment, then runs a command that prints one JSON object as its last line on standard output.
  *
  * @returns its object, with `wall` (seconds from start to exit), `output` (what it printed before) and `others`: CPUs
  *   that other processes kept busy meanwhile, which says how far the figures can be trusted. It needs `cpu`, the
@@ -21,6 +41,7 @@ function machineCpuSeconds() {
  * @throws Error with the process' own words when it fails.
  */
 export async function measure(command, args, { env = {}, cwd } = {}) {
+  await waitForQuiet()
   const before = machineCpuSeconds()
   const started = performance.now()
   const { code, signal, stdout, stderr } = await run(command, args, { env: { ...process.env, ...env }, cwd })
