@@ -172,21 +172,30 @@ function beside(left: Matrix64, right: Matrix64): Matrix64 {
  */
 export async function solveLower<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
-  { lower, inverseBlocks }: CholeskyFactor,
+  factor: CholeskyFactor,
   b: Matrix<T>,
 ): Promise<Matrix<T>> {
-  const n = lower.rows
-  const x = { rows: n, cols: b.cols, data: arrayLike(b.data, b.data.length) }
+  const x = { ...b, data: arrayLike(b.data, b.data.length) }
   x.data.set(b.data)
+  await solveLowerInto(engine, factor, x)
+  return x
+}
+
+/** x ← L⁻¹ x. */
+export async function solveLowerInto(
+  engine: MatrixEngine,
+  { lower, inverseBlocks }: CholeskyFactor,
+  x: Matrix,
+): Promise<void> {
+  const n = lower.rows
   for (const [k, inverse] of inverseBlocks.entries()) {
     const [from, to] = blockRange(k, n)
     // x_k = L_kk⁻¹ (b_k − L_k x) in one product: rows before `from` of x are solved, the next ones still hold b.
     const left = columnRange(rowRange(lower, from, to), 0, from)
     const solved = from > 0 ? await engine.multiply(inverse, left) : left
-    const step = toTypeOf(beside({ ...solved, data: negate(solved.data) }, inverse), b.data)
-    x.data.set((await engine.multiply(step, rowRange(x, 0, to))).data, from * b.cols)
+    const step = toTypeOf(beside({ ...solved, data: negate(solved.data) }, inverse), x.data)
+    x.data.set((await engine.multiply(step, rowRange(x, 0, to))).data, from * x.cols)
   }
-  return x
 }
 
 /** L⁻ᵀ b; as {@link solveLower}. */

@@ -5,26 +5,26 @@
  * Each iteration multiplies the basis by A Aᵀ − t I. With t = 0 that is plain subspace iteration (Halko, Martinsson,
  * Tropp, "Finding structure with randomness", SIAM Review 53(2), 2011). Here the shifts t are the roots of a Chebyshev
  * polynomial on [0, b], which damps what is unwanted below b far more than powers do (Rutishauser, "Computational
- * aspects of F. L. Bauer's simultaneous iteration method", Numer. Math. 13, 1969); b is the smallest Ritz value,
- * measured anew each time, and so the shifts are taken in ascending order, while b still grows.
+ * aspects of F. L. Bauer's simultaneous iteration method", Numer. Math. 13, 1969). b stands for the largest unwanted
+ * eigenvalue; it is estimated anew each time, and the shifts are taken in ascending order, because it grows at first.
  *
  * Bases are kept with one vector per row.
  */
 import { checkAborted, createRandom, fail, type TaskOptions } from '../core/index.ts'
-import { type CholeskyFactor, extremeEigenvalues, maybeCholesky, solveLower } from './cholesky.ts'
+import { type CholeskyFactor, extremeEigenvalues, maybeCholesky, solveLowerInto } from './cholesky.ts'
 import { modeGram } from './gram.ts'
 import type { Matrix, MatrixEngine } from './matrix.ts'
-import { arrayLike, toMatrix64, toTypeOf, transposed } from './matrix-layout.ts'
+import { arrayLike, sumOfSquares, toMatrix64, toTypeOf, transposed } from './matrix-layout.ts'
 import { thinQr } from './qr.ts'
 
 /** Options of {@link rangeFinder}. */
 export interface RangeFinderOptions extends TaskOptions {
   /**
-   * Multiplications by A Aᵀ after the first product with A; default 2, which is already closer to the best subspace than
+   * Multiplications by A Aᵀ; default 2, which is already closer to the best subspace than
    * plain subspace iteration (`torch.svd_lowrank`) with 2. Each costs 4 · m · n · rank operations.
    */
   readonly iterations?: number
-  /** Vectors beyond `rank` in the random start, default 0: without singular values none could be dropped at the end. */
+  /** Of the random start; default 0. */
   readonly seed?: number
   /** Use Aᵀ: a basis of the leading right singular subspace. */
   readonly transpose?: boolean
@@ -35,6 +35,8 @@ interface RowOperator {
   readonly engine: MatrixEngine
   readonly a: Matrix
   readonly transpose: boolean
+  /** ‖A‖² */
+  readonly energy: number
 }
 
 const applyTo = ({ engine, a, transpose }: RowOperator, x: Matrix): Promise<Matrix> =>
@@ -58,7 +60,10 @@ export async function rangeFinder<T extends Float32Array | Float64Array>(
   return transposed(await rangeRows(engine, a, rank, options))
 }
 
-/** {@link rangeFinder} with one vector per row: `[rank, m]`. */
+/**
+ * {@link rangeFinder} with one vector per row: `[rank, m]`. As many vectors as wanted: without singular values, which
+ * would cost more than an iteration, none could be dropped at the end.
+ */
 export async function rangeRows<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
   a: Matrix<T>,
@@ -66,25 +71,52 @@ export async function rangeRows<T extends Float32Array | Float64Array>(
   { iterations = 2, seed = 0, transpose = false, ...task }: RangeFinderOptions = {},
 ): Promise<Matrix<T>> {
   checkRank(rank, a)
-  const inner = transpose ? a.rows : a.cols
-  const start = { rows: rank, cols: inner, data: arrayLike(a.data, rank * inner) }
-  fillRandom(start.data, seed)
-  const first = await applyTransposedTo({ engine, a, transpose }, start)
-  const rows = await refineRows(engine, a, toTypeOf(first, a.data), { iterations, transpose, ...task })
-  return rows
+  const start = sketchRows(a, transpose, rank, seed)
+  return refineInto(engine, a, start, { iterations, transpose, ...task })
 }
 
-/** Fills with uniform numbers, four of 8 bits from each draw: they serve as well as normal ones at a fraction of the time. */
-function fillRandom(data: Float32Array | Float64Array, seed: number): void {
+const COLUMNS_PER_ROW = 4
+const TILE = 16
+
+/**
+ * `[rank, m]`: each row the sum of some columns of A (of Aᵀ with `transpose`) with random signs. Every column is used, and
+ * each row is made of at least four.
+ *
+ * As good a start as products with a dense random matrix, without their cost: Martinsson, Tropp, "Randomized numerical
+ * linear algebra: foundations and algorithms", Acta Numerica 29, 2020, section 9.2.
+ */
+function sketchRows<T extends Float32Array | Float64Array>(
+  a: Matrix<T>,
+  transpose: boolean,
+  rank: number,
+  seed: number,
+): Matrix<T> {
+  const [m, inner] = transpose ? [a.cols, a.rows] : [a.rows, a.cols]
+  const [rowStep, columnStep] = transpose ? [1, a.cols] : [a.cols, 1]
   const random = createRandom(seed)
-  for (let i = 0; i < data.length; i += 4) {
-    const bits = random.nextUint32()
-    data[i] = (bits & 255) - 127.5
-    // Beyond the end nothing is written.
-    data[i + 1] = ((bits >>> 8) & 255) - 127.5
-    data[i + 2] = ((bits >>> 16) & 255) - 127.5
-    data[i + 3] = (bits >>> 24) - 127.5
+  const passes = Math.ceil((COLUMNS_PER_ROW * rank) / inner)
+  const order = Uint32Array.from({ length: inner }, (_, j) => j)
+  const used = new Uint32Array(passes * inner)
+  for (let pass = 0; pass < passes; pass++) used.set(random.shuffle(order), pass * inner)
+  const signs = Float64Array.from(used, () => (random.nextUint32() & 1 ? 1 : -1))
+  const out = arrayLike(a.data, rank * m)
+  const sums = new Float64Array(TILE)
+  for (let first = 0; first < m; first += TILE) {
+    const count = Math.min(TILE, m - first)
+    for (let row = 0; row < rank; row++) {
+      sums.fill(0)
+      for (let p = row; p < used.length; p += rank) {
+        const sign = signs[p]!
+        let from = used[p]! * columnStep + first * rowStep
+        for (let t = 0; t < count; t++) {
+          sums[t] = sums[t]! + sign * a.data[from]!
+          from += rowStep
+        }
+      }
+      for (let t = 0; t < count; t++) out[row * m + first + t] = sums[t]!
+    }
   }
+  return { rows: rank, cols: m, data: out }
 }
 
 /** Throws `RANK_OUT_OF_RANGE` unless 1 ≤ rank ≤ min(m, n). */
@@ -100,52 +132,79 @@ export function checkRank(rank: number, { rows, cols }: Matrix): void {
 /**
  * Improves a basis of the leading left singular subspace.
  *
- * @param start `[rank, m]`, one vector per row, need not be orthonormal; random ones make this a range finder, a basis
- *   from a similar matrix converges at once.
+ * @param start `[rank, m]`, one vector per row, need not be orthonormal. Not written to.
  * @returns orthonormal rows `[rank, m]` of the type of `a`.
  */
 export async function refineRows<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
   a: Matrix<T>,
   start: Matrix<T>,
-  { iterations = 2, transpose = false, signal, onProgress }: Omit<RangeFinderOptions, 'seed'> = {},
+  options: Omit<RangeFinderOptions, 'seed'> = {},
 ): Promise<Matrix<T>> {
-  const operator = { engine, a, transpose }
-  // A random start is too far from orthogonal for float32.
-  let basis: Matrix = await orthonormalRows(engine, start, 'float64')
+  return refineInto(engine, a, { ...start, data: start.data.slice() as T }, options)
+}
+
+/** {@link refineRows} of rows that may be overwritten. */
+async function refineInto<T extends Float32Array | Float64Array>(
+  engine: MatrixEngine,
+  a: Matrix<T>,
+  start: Matrix<T>,
+  { iterations = 2, transpose = false, signal, onProgress }: Omit<RangeFinderOptions, 'seed'>,
+): Promise<Matrix<T>> {
+  const operator = { engine, a, transpose, energy: sumOfSquares(a.data) }
+  let basis: Matrix = start
+  // Sums of random columns are too far from orthogonal for float32.
+  await orthonormalizeInto(engine, basis, 'float64')
   for (let i = 0; i < iterations; i++) {
     checkAborted(signal)
     const root = (1 - Math.cos((Math.PI * (2 * i + 1)) / (2 * iterations))) / 2
-    basis = await orthonormalRows(engine, await filterStep(operator, basis, root))
+    basis = await filterStep(operator, basis, root)
+    await orthonormalizeInto(engine, basis)
     onProgress?.({ stage: 'subspace', done: i + 1, total: iterations })
   }
   // Once more: after one pass nearly dependent rows are orthonormal to a few digits only.
-  return toTypeOf(await orthonormalRows(engine, basis), a.data)
+  await orthonormalizeInto(engine, basis)
+  return toTypeOf(basis, a.data)
 }
 
 /** How far below the largest a Ritz value may be before products with A Aᵀ lose it in rounding. */
-const widestSpread = (data: Float32Array | Float64Array): number => (data instanceof Float32Array ? 1e4 : 1e12)
+const widestSpread = (data: Float32Array | Float64Array): number => (data instanceof Float32Array ? 1e5 : 1e12)
 
 /**
  * Shifts are kept this much below the smallest Ritz value: it is estimated a few percent too high, and a shift that meets
  * an eigenvalue of the wanted subspace would erase its vector.
  */
 const CAUTION = 0.9
+/**
+ * The largest unwanted eigenvalue is hardly more than this multiple of their mean. Where signal and noise are far apart
+ * that is far below the smallest Ritz value, and shifts as large as that one would damp the wanted and spare the noise.
+ */
+const NOISE_SPREAD = 4
 
-/** basis · (A Aᵀ − t I) with t = root · (smallest Ritz value); in a basis of the same span if that is better. */
-async function filterStep(operator: RowOperator, basis: Matrix, root: number): Promise<Matrix> {
+/** About the largest unwanted eigenvalue, from the Ritz values and the energy outside the span. */
+function unwantedBound({ a, transpose, energy }: RowOperator, image: Matrix, smallestRitz: number): number {
+  const count = (transpose ? a.cols : a.rows) - image.rows
+  if (count === 0) return 0
+  const outside = Math.max(0, energy - sumOfSquares(image.data))
+  return Math.min(CAUTION * smallestRitz, (NOISE_SPREAD * outside) / count)
+}
+
+/**
+ * rows · (A Aᵀ − t I) with t = root · (largest unwanted eigenvalue); in a basis of the same span if that is better, which is then
+ * left in `rows`.
+ */
+async function filterStep(operator: RowOperator, rows: Matrix, root: number): Promise<Matrix> {
   const { engine } = operator
-  let rows = basis
-  let image = await applyTo(operator, rows)
+  const image = await applyTo(operator, rows)
   const products = await ritzProducts(engine, image)
   let shift = 0
   if (products) {
     const { factor, largest, smallest } = products
-    shift = root * CAUTION * smallest
-    if (largest > smallest * widestSpread(basis.data)) {
+    shift = root * unwantedBound(operator, image, smallest)
+    if (largest > smallest * widestSpread(rows.data)) {
       // Rows with orthonormal images: the next product then spreads them like singular values, not like their squares.
-      image = await solveLower(engine, factor, image)
-      rows = await solveLower(engine, factor, rows)
+      await solveLowerInto(engine, factor, image)
+      await solveLowerInto(engine, factor, rows)
     }
   }
   const next = await applyTransposedTo(operator, image)
@@ -169,18 +228,18 @@ async function ritzProducts(
 }
 
 /**
- * Orthonormal rows of the same span: Cholesky-QR, and Householder QR for rows that are (nearly) dependent, which are
- * then completed to a basis.
+ * Makes rows orthonormal, keeping their span: Cholesky-QR, and Householder QR for rows that are (nearly) dependent,
+ * which are then completed to a basis.
  */
-export async function orthonormalRows<T extends Float32Array | Float64Array>(
+async function orthonormalizeInto(
   engine: MatrixEngine,
-  rows: Matrix<T>,
+  rows: Matrix,
   precision: 'float32' | 'float64' = rows.data instanceof Float32Array ? 'float32' : 'float64',
-): Promise<Matrix<T>> {
+): Promise<void> {
   const gram = await modeGram(engine, rows.data, [1, rows.rows, rows.cols], { products: precision })
   const factor = await maybeCholesky(engine, gram, { tolerance: precision === 'float32' ? 1e-5 : 1e-11 })
-  if (factor) return solveLower(engine, factor, rows)
-  if (precision === 'float32') return orthonormalRows(engine, rows, 'float64')
+  if (factor) return solveLowerInto(engine, factor, rows)
+  if (precision === 'float32') return orthonormalizeInto(engine, rows, 'float64')
   const { q } = await thinQr(engine, toMatrix64(transposed(rows)))
-  return toTypeOf(transposed(q), rows.data)
+  rows.data.set(transposed(q).data)
 }

@@ -34,7 +34,7 @@ describe('estimateSingularValues', () => {
       for (const rank of [20, 60, 100, 200]) expect(Math.abs(curve[rank]! / expected[rank]! - 1)).toBeLessThan(0.03)
       const [found, true_] = [evbmf(s, 320, 500), evbmf(exact, 320, 500)]
       expect(Math.abs(found.rank - true_.rank)).toBeLessThanOrEqual(4)
-      expect(Math.abs(found.noiseVariance / true_.noiseVariance - 1)).toBeLessThan(0.03)
+      expect(Math.abs(found.noiseVariance / true_.noiseVariance - 1)).toBeLessThan(0.05)
     }
   })
 
