@@ -28,9 +28,13 @@ export interface MatrixEngineOptions {
 
 /**
  * Each session has its own threads, which by default spin for a while after a run: with several sessions in turn they
- * spin on the cores that the next one needs, and products take twice as long as without.
+ * spin on the cores that the next one needs, and products take twice as long as without. Arenas keep what a product once
+ * needed, per session, and save nothing when each product makes one large result.
  */
-const NO_SPINNING = { extra: { session: { intra_op: { allow_spinning: '0' } } } }
+const SESSION_OPTIONS = {
+  enableCpuMemArena: false,
+  extra: { session: { intra_op: { allow_spinning: '0' } } },
+}
 
 /** Products of fewer multiplications than this are not worth a call. */
 const SMALL = 48 ** 3
@@ -46,7 +50,7 @@ type Arrays = Float32Array | Float64Array
  * @throws WhittleError (from products) `ENGINE` with the runtime's reason.
  */
 export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOptions = {}): MatrixEngine {
-  const evaluator = createEvaluator(runtime, { ...options, sessionOptions: NO_SPINNING })
+  const evaluator = createEvaluator(runtime, { ...options, sessionOptions: SESSION_OPTIONS })
   const plain = createPlainMatrixEngine()
   const sessions = new Map<string, Promise<Executable>>()
 
