@@ -52,7 +52,7 @@ export interface SingularValuesOptions extends TaskOptions {
  *
  * @param a `[m, n]`, float32 or float64.
  * @param options.method `'exact'` where values below 10⁻⁸ of the largest matter.
- * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `ABORTED`.
+ * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `ABORTED`; `UNSUPPORTED` for `'exact'` beyond min(m, n) = 8,192.
  */
 export async function singularValues(
   engine: MatrixEngine,
@@ -76,7 +76,8 @@ export async function singularValues(
  *
  * @param a `[m, n]`, float32 or float64; u and vt have its type.
  * @param rank 1 … min(m, n).
- * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`.
+ * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`; `UNSUPPORTED` for `'exact'` beyond
+ *   min(m, n) = 8,192.
  */
 export async function truncatedSvd<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
