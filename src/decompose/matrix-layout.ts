@@ -12,13 +12,6 @@ export function arrayLike<T extends Float32Array | Float64Array>(like: T, length
   return (like instanceof Float32Array ? new Float32Array(length) : new Float64Array(length)) as T
 }
 
-/** The identity `[n, n]` in float64. */
-export function identity64(n: number): Matrix64 {
-  const matrix = zeros64(n, n)
-  for (let i = 0; i < n; i++) matrix.data[i * n + i] = 1
-  return matrix
-}
-
 /** The matrix in float64: itself when it already is. */
 export function toMatrix64(matrix: Matrix): Matrix64 {
   const { rows, cols, data } = matrix

@@ -1,5 +1,5 @@
 /** The operating system's words about files, in ours. */
-import { fail, messageOf, WhittleError } from '../core/index.ts'
+import { messageOf, WhittleError } from '../core/index.ts'
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file or folder. Check the path.',
@@ -36,9 +36,4 @@ export function withFileErrors<T>(action: 'read' | 'write', path: string, work: 
   } catch (error) {
     throw fileError(error, action, path)
   }
-}
-
-/** Throws unless `condition` holds. */
-export function checkFile(condition: unknown, path: string, message: string): asserts condition {
-  if (!condition) fail('INVALID_FILE', `File '${path}': ${message}`)
 }
