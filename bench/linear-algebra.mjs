@@ -9,8 +9,8 @@ import {
   leadingLeftSubspace,
   matrixFactors,
   modeGram,
-  partialTucker,
   symmetricEigen,
+  tucker2,
 } from 'whittle-nn/decompose'
 import { createNodeRuntime } from 'whittle-nn/node'
 import { formatTable } from 'whittle-nn/report'
@@ -143,7 +143,7 @@ async function layer(text) {
   for (const iterations of [0, 1, 2])
     row(
       `Tucker-2 at a quarter, ${iterations} sweeps`,
-      await best(() => partialTucker(engine, { data: weight, dims }, [channels / 4, channels / 4], { iterations })),
+      await best(() => tucker2(engine, { data: weight, dims }, [channels / 4, channels / 4], { iterations })),
       ({ relativeError }) => relativeError.toFixed(5),
     )
   const matrix = spatialMatrix(weight, channels, kernel)

@@ -42,4 +42,4 @@ export {
   truncatedSvd,
 } from './svd.ts'
 export { type SymmetricEigen, type SymmetricEigenOptions, symmetricEigen } from './symmetric-eigen.ts'
-export { type PartialTucker, type PartialTuckerOptions, partialTucker } from './tucker.ts'
+export { type Tucker2, type Tucker2Options, tucker2 } from './tucker2.ts'

@@ -1,5 +1,5 @@
 /** Factors of one group's weight, fitted to the weight: the arrays of each stage, `[out, in, taps]`. */
-import { type MatrixEngine, matrixFactors, partialTucker } from '../../decompose/index.ts'
+import { type MatrixEngine, matrixFactors, tucker2 } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
 import type { FormVariant, Ranks } from './forms.ts'
 import { type GroupKernel, type Reals, splitMatrix, splitTaps, swapLeading } from './kernel.ts'
@@ -65,12 +65,7 @@ async function factorTucker(
   options: FactorOptions,
 ): Promise<Factored> {
   const { data, outputs, inputs, taps } = kernel
-  const factors = await partialTucker(
-    engine,
-    { data, dims: [outputs, inputs, taps] },
-    [ranks.output!, ranks.input!],
-    options,
-  )
+  const factors = await tucker2(engine, { data, dims: [outputs, inputs, taps] }, [ranks.output!, ranks.input!], options)
   return {
     stages: {
       // Factors are [channels, rank]: the first stage projects inputs on them, the last expands outputs.

@@ -18,7 +18,7 @@ import { rangeFinder, refineRows } from './range-finder.ts'
 type Reals = Float32Array | Float64Array
 
 /** W ≈ Σ core[a, b, t] · output[o, a] · input[i, b]. */
-export interface PartialTucker<T extends Reals> {
+export interface Tucker2<T extends Reals> {
   /** `[ro, ri, k]` */
   readonly core: T
   /** `[o, ro]`, orthonormal columns. */
@@ -29,8 +29,8 @@ export interface PartialTucker<T extends Reals> {
   readonly relativeError: number
 }
 
-/** Options of {@link partialTucker}. */
-export interface PartialTuckerOptions extends TaskOptions {
+/** Options of {@link tucker2}. */
+export interface Tucker2Options extends TaskOptions {
   /** Alternating sweeps after the initial truncation, default 2; each lowers the error, the first by most. */
   readonly iterations?: number
   /** Of the range finder that large tensors begin with; default 0. */
@@ -66,12 +66,12 @@ const startIterations = ({ sweeps }: StartOptions): number => (sweeps === 0 ? 2 
  * @param ranks `[ro, ri]` in 1 … o and 1 … i.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`.
  */
-export async function partialTucker<T extends Reals>(
+export async function tucker2<T extends Reals>(
   engine: MatrixEngine,
   tensor: Tensor3<T>,
   ranks: readonly [number, number],
-  { iterations = 2, seed = 0, signal, onProgress }: PartialTuckerOptions = {},
-): Promise<PartialTucker<T>> {
+  { iterations = 2, seed = 0, signal, onProgress }: Tucker2Options = {},
+): Promise<Tucker2<T>> {
   check(tensor, ranks)
   const [o, i, k] = tensor.dims
   const [ro, ri] = ranks

@@ -3,7 +3,7 @@ import { norm, orthogonalityError, randomMatrix } from '../../test/support/matri
 import type { Matrix } from './matrix.ts'
 import { contractInputs, contractOutputs, swapLast } from './mode-product.ts'
 import { createPlainMatrixEngine } from './plain-matrix-engine.ts'
-import { type PartialTucker, partialTucker } from './tucker.ts'
+import { type Tucker2, tucker2 } from './tucker2.ts'
 
 const plain = createPlainMatrixEngine()
 type Reals = Float32Array | Float64Array
@@ -23,7 +23,7 @@ function reconstruct(core: Reals, output: Matrix, input: Matrix, k: number): Flo
   return out
 }
 
-function errorOf(data: Reals, k: number, { core, output, input }: PartialTucker<Reals>): number {
+function errorOf(data: Reals, k: number, { core, output, input }: Tucker2<Reals>): number {
   const w = reconstruct(core, output, input, k)
   return norm({ data: w.map((value, at) => value - data[at]!) }) / norm({ data })
 }
@@ -33,12 +33,12 @@ function tensorOfRank([o, i, k]: readonly [number, number, number], ro: number, 
   return reconstruct(randomMatrix(ro * ri, k, 4).data, randomMatrix(o, ro, 5), randomMatrix(i, ri, 6), k)
 }
 
-describe('partialTucker', () => {
+describe('tucker2', () => {
   const dims = [24, 18, 9] as const
 
   it('recovers a tensor of known multilinear rank', async () => {
     const data = tensorOfRank(dims, 5, 4)
-    const result = await partialTucker(plain, { data, dims }, [5, 4])
+    const result = await tucker2(plain, { data, dims }, [5, 4])
     expect(result.core).toHaveLength(5 * 4 * 9)
     expect(await orthogonalityError(result.output)).toBeLessThan(1e-13)
     expect(await orthogonalityError(result.input)).toBeLessThan(1e-13)
@@ -50,7 +50,7 @@ describe('partialTucker', () => {
     const data = randomMatrix(24, 18 * 9).data
     const errors: number[] = []
     for (const iterations of [0, 1, 2, 10]) {
-      const result = await partialTucker(plain, { data, dims }, [6, 6], { iterations })
+      const result = await tucker2(plain, { data, dims }, [6, 6], { iterations })
       expect(result.relativeError).toBeCloseTo(errorOf(data, 9, result), 12)
       errors.push(result.relativeError)
     }
@@ -61,21 +61,21 @@ describe('partialTucker', () => {
     const large = [600, 540, 1] as const
     const noise = randomMatrix(600, 540, 7).data
     const data = Float32Array.from(tensorOfRank(large, 20, 20), (value, at) => value + 4 * noise[at]!)
-    const swept = await partialTucker(plain, { data, dims: large }, [20, 20], { iterations: 2 })
-    const converged = await partialTucker(plain, { data, dims: large }, [20, 20], { iterations: 8 })
+    const swept = await tucker2(plain, { data, dims: large }, [20, 20], { iterations: 2 })
+    const converged = await tucker2(plain, { data, dims: large }, [20, 20], { iterations: 8 })
     expect(swept.relativeError / converged.relativeError).toBeLessThan(1.003)
     expect(swept.relativeError).toBeCloseTo(errorOf(data, 1, swept), 5)
   })
 
   it('reproduces a float32 tensor at full rank, and at full rank of either mode', async () => {
     const data = Float32Array.from(randomMatrix(24, 18 * 9).data)
-    const full = await partialTucker(plain, { data, dims }, [24, 18])
+    const full = await tucker2(plain, { data, dims }, [24, 18])
     expect(errorOf(data, 9, full)).toBeLessThan(1e-6)
     for (const ranks of [
       [24, 5],
       [5, 18],
     ] as const) {
-      const result = await partialTucker(plain, { data, dims }, ranks)
+      const result = await tucker2(plain, { data, dims }, ranks)
       expect(result.core).toBeInstanceOf(Float32Array)
       expect(result.relativeError).toBeCloseTo(errorOf(data, 9, result), 5)
       expect(result.relativeError).toBeGreaterThan(0.3)
@@ -84,22 +84,22 @@ describe('partialTucker', () => {
 
   it('takes ranks beyond what the other one leaves, zeros, and a single tap', async () => {
     const data = randomMatrix(12, 20).data
-    const wide = await partialTucker(plain, { data, dims: [12, 20, 1] }, [3, 15])
+    const wide = await tucker2(plain, { data, dims: [12, 20, 1] }, [3, 15])
     expect(await orthogonalityError(wide.input)).toBeLessThan(1e-13)
     expect(wide.relativeError).toBeCloseTo(errorOf(data, 1, wide), 12)
-    const zero = await partialTucker(plain, { data: new Float32Array(60), dims: [3, 4, 5] }, [2, 2])
+    const zero = await tucker2(plain, { data: new Float32Array(60), dims: [3, 4, 5] }, [2, 2])
     expect(zero.relativeError).toBe(0)
   })
 
   it('refuses what does not fit', async () => {
-    await expect(partialTucker(plain, { data: new Float32Array(60), dims: [3, 4, 5] }, [4, 2])).rejects.toThrow(
+    await expect(tucker2(plain, { data: new Float32Array(60), dims: [3, 4, 5] }, [4, 2])).rejects.toThrow(
       'Tucker of [3, 4, 5]: the rank of mode 0 must be between 1 and 3; got 4.',
     )
-    await expect(partialTucker(plain, { data: new Float32Array(59), dims: [3, 4, 5] }, [1, 2])).rejects.toThrow(
+    await expect(tucker2(plain, { data: new Float32Array(59), dims: [3, 4, 5] }, [1, 2])).rejects.toThrow(
       'Tucker of [3, 4, 5]: needs 60 elements; got 59.',
     )
     await expect(
-      partialTucker(plain, { data: new Float32Array(60).fill(Number.NaN), dims: [3, 4, 5] }, [1, 2]),
+      tucker2(plain, { data: new Float32Array(60).fill(Number.NaN), dims: [3, 4, 5] }, [1, 2]),
     ).rejects.toThrow('Tucker of [3, 4, 5]: all elements must be finite numbers; element 0 is NaN.')
   })
 })
