@@ -28,6 +28,7 @@ export { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } 
 export { type KhatriRaoOptions, type KroneckerOptions, khatriRao, kronecker } from './khatri-rao.ts'
 export { type ModeDotOptions, type MultiModeDotOptions, modeDot, multiModeDot } from './mode-dot.ts'
 export { unfoldingDotKhatriRao, type WeightedFactors } from './mttkrp.ts'
+export { type FormatTensorOptions, formatTensor, type Nested, tensor, toNested } from './nested.ts'
 export { norm } from './norm.ts'
 export { batchedOuter, outer } from './outer.ts'
 export {
@@ -39,6 +40,7 @@ export {
   partialVecToTensor,
 } from './partial-unfolding.ts'
 export { moveaxis, transposeTensor } from './permute.ts'
+export { type RandomTensorOptions, randomCp, randomTensor, randomTt, randomTucker } from './random-tensors.ts'
 export type { RankOptions, RankRounding, RankRule } from './rank-rules.ts'
 export { fromNumbers, sizeOf, Tensor, toFloat32, toFloat64 } from './tensor.ts'
 export {
