@@ -45,6 +45,7 @@ export {
   foldBatchNorm,
   foldConstants,
   freezeInitializers,
+  liftOpset,
   type Pass,
   type PassContext,
   type PassResult,

@@ -6,6 +6,8 @@ import { forEachGraph } from './traverse.ts'
 /** Hands out value and node names that a graph and its subgraphs do not use yet. */
 export class NameGenerator {
   readonly #used = new Set<string>()
+  /** Next number to try per wanted name: names are never given back, so that lower ones stay taken. */
+  readonly #next = new Map<string, number>()
 
   constructor(graph: Graph) {
     forEachGraph(graph, (inner) => {
@@ -22,7 +24,9 @@ export class NameGenerator {
   /** `wanted` itself when it is free, else `wanted_1`, `wanted_2` …; the result is taken from now on. */
   fresh(wanted: string): string {
     let name = wanted
-    for (let i = 1; name === '' || this.#used.has(name); i++) name = `${wanted}_${i}`
+    let number = this.#next.get(wanted) ?? 1
+    for (; name === '' || this.#used.has(name); number++) name = `${wanted}_${number}`
+    if (name !== wanted) this.#next.set(wanted, number)
     this.#used.add(name)
     return name
   }

@@ -1,4 +1,5 @@
 /** One form for algorithms to see: opset 17, the attributes of convolutions written out, nodes in order. */
+import { fail } from '../../core/index.ts'
 import { DTYPES, type DType, isFloat, type Tensor } from '../../tensor/index.ts'
 import { intAttribute, intsAttribute, makeAttribute, stringAttribute, subgraphsOf } from '../attributes.ts'
 import { GraphIndex } from '../graph-index.ts'
@@ -23,9 +24,12 @@ export const canonical: Pass = {
   run: async (model) => {
     const clone = cloneModel(model)
     normalizeDomain(clone)
-    const lifted = liftOpset(clone)
+    const from = clone.opsets.get('') ?? 1
+    const lifted = liftClone(clone, CANONICAL_OPSET)
     const result = lifted.model ?? clone
-    const changes = lifted.change === undefined ? [] : [lifted.change]
+    const changes: string[] = []
+    if (lifted.reason !== undefined) changes.push(`Kept at opset ${from}: ${lifted.reason}`)
+    else if (lifted.model) changes.push(`Lifted from opset ${from} to ${CANONICAL_OPSET}.`)
     if (sortNodes(result.graph)) changes.push('Nodes sorted.')
     const filled = fillConvolutions(result.graph)
     if (filled > 0) changes.push(`Default attributes of ${filled} convolution${filled === 1 ? '' : 's'} written out.`)
@@ -42,28 +46,46 @@ function normalizeDomain(model: Model): void {
   })
 }
 
-/** The lifted model, or why it stays. */
-function liftOpset(model: Model): { model?: Model; change?: string } {
+/**
+ * A clone of a model, lifted to an opset if it is of an earlier one, with the standard domain written as `''`.
+ *
+ * @param opset 17 or 18.
+ * @throws WhittleError `UNSUPPORTED` saying why the model cannot be lifted.
+ * @see ONNX docs/Changelog.md
+ */
+export function liftOpset(model: Model, opset: number): Model {
+  const clone = cloneModel(model)
+  normalizeDomain(clone)
+  const lifted = liftClone(clone, opset)
+  if (lifted.reason !== undefined)
+    fail(
+      'UNSUPPORTED',
+      `Model '${model.graph.name}': opset ${opset} or later is needed; it has opset ${clone.opsets.get('') ?? 1} and cannot be lifted: ${lifted.reason}`,
+    )
+  return lifted.model ?? clone
+}
+
+/** The lifted model, or why it stays; neither when it is of that opset or a later one. */
+function liftClone(model: Model, target: number): { model?: Model; reason?: string } {
   const from = model.opsets.get('') ?? 1
-  if (from >= CANONICAL_OPSET) return {}
-  const stays = (reason: string): { change: string } => ({ change: `Kept at opset ${from}: ${reason}` })
-  if (from < OLDEST_OPSET) return stays(`operators before opset ${OLDEST_OPSET} broadcast by other rules.`)
-  if (model.functions.length > 0) return stays('its functions import operator sets of their own.')
+  if (from >= target) return {}
+  if (from < OLDEST_OPSET) return { reason: `operators before opset ${OLDEST_OPSET} broadcast by other rules.` }
+  if (model.functions.length > 0) return { reason: 'its functions import operator sets of their own.' }
   const lifted = cloneModel(model)
   const names = new NameGenerator(lifted.graph)
   const floatType = onlyFloatType(lifted)
-  for (let version = from + 1; version <= CANONICAL_OPSET; version++) {
+  for (let version = from + 1; version <= target; version++) {
     const reason = upgradeGraph(lifted.graph, version, names, floatType)
-    if (reason !== undefined) return stays(reason)
+    if (reason !== undefined) return { reason }
   }
   let unknown: Node | undefined
   forEachNode(lifted.graph, (node) => {
     if (node.domain === '' && !STANDARD_OPERATORS.has(node.opType)) unknown ??= node
   })
-  if (unknown) return stays(`${unknown.opType} '${unknown.name}' is not an operator of opset ${CANONICAL_OPSET}.`)
-  lifted.opsets.set('', CANONICAL_OPSET)
+  if (unknown) return { reason: `${unknown.opType} '${unknown.name}' is not an operator of opset ${target}.` }
+  lifted.opsets.set('', target)
   lifted.irVersion = Math.max(lifted.irVersion, 8)
-  return { model: lifted, change: `Lifted from opset ${from} to ${CANONICAL_OPSET}.` }
+  return { model: lifted }
 }
 
 function upgradeGraph(

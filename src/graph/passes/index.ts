@@ -1,4 +1,4 @@
-export { CANONICAL_OPSET, canonical } from './canonical.ts'
+export { CANONICAL_OPSET, canonical, liftOpset } from './canonical.ts'
 export { constantsToInitializers, constantTensor } from './constants-to-initializers.ts'
 export { foldBatchNorm } from './fold-batch-norm.ts'
 export { foldConstants } from './fold-constants.ts'

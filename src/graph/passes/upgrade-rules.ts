@@ -2,7 +2,7 @@
  * What to do with a node when its model moves to a later version of the standard operator set.
  *
  * Only changes that alter what a node means have a rule; those that added element types or attributes with a neutral
- * default need none. Source: ONNX docs/Changelog.md, versions 8 to 17.
+ * default need none. Source: ONNX docs/Changelog.md, versions 8 to 18.
  */
 import { type DType, fromNumbers, isFloat, Tensor, toFloat64 } from '../../tensor/index.ts'
 import { floatAttribute, intAttribute, intsAttribute, makeAttribute, stringAttribute } from '../attributes.ts'
@@ -178,6 +178,22 @@ const batchNormalization14: Upgrade = (node) =>
     ? `BatchNormalization '${node.name}': its outputs for training changed.`
     : undefined
 
+/** Until opset 17 the number of outputs alone told that a Split without sizes has equal parts. */
+const split18: Upgrade = (node) => {
+  if ((node.inputs[1] ?? '') === '') node.attributes.set('num_outputs', makeAttribute(node.outputs.length))
+  return undefined
+}
+
+/** Since opset 18 exactly one of scales and sizes may be there; before, scales could also be an empty tensor. */
+const resize18: Upgrade = (node, context) => {
+  if ((node.inputs[3] ?? '') === '' || (node.inputs[2] ?? '') === '') return undefined
+  if (context.constant(node.inputs[2])?.size !== 0) return `Resize '${node.name}': it has both scales and sizes.`
+  node.inputs[2] = ''
+  return undefined
+}
+
+const axes18 = { 18: attributeToInput('axes') }
+
 /** Rules by operator and by the version that changed it. */
 export const UPGRADES: Readonly<Record<string, Readonly<Record<number, Upgrade>>>> = {
   BatchNormalization: { 9: batchNormalization9, 14: batchNormalization14 },
@@ -186,8 +202,17 @@ export const UPGRADES: Readonly<Record<string, Readonly<Record<number, Upgrade>>
   Hardmax: { 13: softmax13 },
   LogSoftmax: { 13: softmax13 },
   Pad: { 11: pad11 },
+  ReduceL1: axes18,
+  ReduceL2: axes18,
+  ReduceLogSum: axes18,
+  ReduceLogSumExp: axes18,
+  ReduceMax: axes18,
+  ReduceMean: axes18,
+  ReduceMin: axes18,
+  ReduceProd: axes18,
   ReduceSum: { 13: attributeToInput('axes') },
-  Resize: { 11: resize11 },
+  ReduceSumSquare: axes18,
+  Resize: { 11: resize11, 18: resize18 },
   RoiAlign: {
     16: (node) => {
       node.attributes.set('coordinate_transformation_mode', makeAttribute('output_half_pixel'))
@@ -203,7 +228,7 @@ export const UPGRADES: Readonly<Record<string, Readonly<Record<number, Upgrade>>
   },
   Slice: { 10: slice10 },
   Softmax: { 13: softmax13 },
-  Split: { 13: attributeToInput('split') },
+  Split: { 13: attributeToInput('split'), 18: split18 },
   Squeeze: { 13: attributeToInput('axes') },
   TopK: { 10: topK10 },
   Unsqueeze: { 13: attributeToInput('axes') },
