@@ -27,6 +27,9 @@ export interface ContractOptions {
  * @param a float32 or float64. @param b of the same shape and type.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 2.1.
+ * @example
+ * console.log(inner(tensor([1, 2, 3]), tensor([4, 5, 6])))
+ * console.log(inner(randomTensor([2, 3, 4]), randomTensor([3, 4, 5]), 2).shape)
  */
 export function inner(a: Tensor, b: Tensor): number
 /**
@@ -87,7 +90,9 @@ function innerOverModes(a: Tensor, b: Tensor, modes: number): Tensor {
  *   neither summed nor batched.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @example
- * contract(x, y, [[0, 2], [1, 0]]) // Σ x[p, i, q] y[q, p, j] → [i, j]
+ * const x = randomTensor([3, 4, 5])
+ * const y = randomTensor([5, 3, 6])
+ * console.log(contract(x, y, [[0, 2], [1, 0]]).shape)
  */
 export function contract(
   a: Tensor,

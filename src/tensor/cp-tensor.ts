@@ -40,6 +40,9 @@ export interface CpToTensorOptions {
  *
  * @returns the shape of the full tensor and the rank.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const cp = { weights: tensor([2, 1]), factors: [tensor([[1, 0], [0, 1]]), tensor([[1, 1], [0, 2]]), tensor([[1, 0], [1, 3]])] }
+ * console.log(validateCpTensor(cp))
  */
 export function validateCpTensor({ weights, factors }: CpTensor): CpShape {
   const what = 'CP tensor'
@@ -68,6 +71,9 @@ export function validateCpTensor({ weights, factors }: CpTensor): CpShape {
  * @returns `[i_0, …, i_{N−1}]` of the factors' type.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, equation 3.3.
+ * @example
+ * const cp = { weights: tensor([2, 1]), factors: [tensor([[1, 0], [0, 1]]), tensor([[1, 1], [0, 2]]), tensor([[1, 0], [1, 3]])] }
+ * console.log(toNested(cpToTensor(cp)))
  */
 export function cpToTensor(cp: CpTensor, { mask }: CpToTensorOptions = {}): Tensor {
   const { shape } = validateCpTensor(cp)
@@ -95,6 +101,9 @@ export function cpToTensor(cp: CpTensor, { mask }: CpToTensorOptions = {}): Tens
  * @returns `[i_n, Π_{k≠n} i_k]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, equations 3.2 (their order of columns).
+ * @example
+ * const cp = { weights: tensor([2, 1]), factors: [tensor([[1, 0], [0, 1]]), tensor([[1, 1], [0, 2]]), tensor([[1, 0], [1, 3]])] }
+ * console.log(formatTensor(cpToUnfolded(cp, 0)))
  */
 export function cpToUnfolded(cp: CpTensor, mode: number, { order = 'c' }: UnfoldOptions = {}): Tensor {
   const { shape } = validateCpTensor(cp)
@@ -108,6 +117,9 @@ export function cpToUnfolded(cp: CpTensor, mode: number, { order = 'c' }: Unfold
  *
  * @returns `[Π i_k]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const cp = { weights: tensor([2, 1]), factors: [tensor([[1, 0], [0, 1]]), tensor([[1, 1], [0, 2]]), tensor([[1, 0], [1, 3]])] }
+ * console.log(toNested(cpToVec(cp)))
  */
 export function cpToVec(cp: CpTensor, { order = 'c' }: UnfoldOptions = {}): Tensor {
   const { shape } = validateCpTensor(cp)
@@ -153,6 +165,9 @@ function dense({ weights, factors }: CpTensor, modes: readonly number[]): Reals 
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Bader, Kolda, "Efficient MATLAB computations with sparse and factored tensors", SIAM J. Sci. Comput. 30(1),
  *   2007, section 5.2.3.
+ * @example
+ * const cp = { weights: tensor([2, 1]), factors: [tensor([[1, 0], [0, 1]]), tensor([[1, 1], [0, 2]]), tensor([[1, 0], [1, 3]])] }
+ * console.log(cpNorm(cp).toFixed(6), norm(cpToTensor(cp)).toFixed(6))
  */
 export function cpNorm(cp: CpTensor): number {
   const { rank } = validateCpTensor(cp)
@@ -177,6 +192,11 @@ export function cpNorm(cp: CpTensor): number {
  * @returns weights and factors of the same type.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 3.
+ * @example
+ * const cp = { weights: tensor([2, 1]), factors: [tensor([[1, 0], [0, 1]]), tensor([[1, 1], [0, 2]]), tensor([[1, 0], [1, 3]])] }
+ * const { weights, factors } = cpNormalize(cp)
+ * console.log(formatTensor(weights))
+ * console.log(formatTensor(factors[1]!))
  */
 export function cpNormalize(cp: CpTensor): CpTensor & { readonly weights: Tensor } {
   const { rank } = validateCpTensor(cp)
@@ -193,7 +213,12 @@ export function cpNormalize(cp: CpTensor): CpTensor & { readonly weights: Tensor
   return { weights: Tensor.of(weights, [rank]), factors }
 }
 
-/** Numbers in the factors of a CP tensor: rank · Σ i_k, and `rank` more where the weights are counted. */
+/**
+ * Numbers in the factors of a CP tensor: rank · Σ i_k, and `rank` more where the weights are counted.
+ *
+ * @example
+ * console.log(cpParameterCount([64, 128, 3, 3], 32))
+ */
 export function cpParameterCount(shape: readonly number[], rank: number, countWeights = false): number {
   return rank * (shape.reduce((sum, extent) => sum + extent, 0) + (countWeights ? 1 : 0))
 }
@@ -203,6 +228,8 @@ export function cpParameterCount(shape: readonly number[], rank: number, countWe
  *
  * @param shape of the full tensor. @param rank default `'same'`; a fraction f gives f · Π i_k / Σ i_k, at least 1.
  * @throws WhittleError `RANK_OUT_OF_RANGE`, `INVALID_ARGUMENT`.
+ * @example
+ * console.log(validateCpRank([64, 128, 3, 3], 'same'), validateCpRank([64, 128, 3, 3], 0.25), validateCpRank([3, 4, 5], 7))
  */
 export function validateCpRank(shape: readonly number[], rank: RankRule = 'same', options: RankOptions = {}): number {
   const fraction = maybeFraction(rank, shape, 'CP rank')

@@ -52,17 +52,32 @@ export type TypedArray =
 
 const byCode = new Map<number, DType>(Object.entries(DTYPES).map(([name, { code }]) => [code, name as DType]))
 
-/** The element type of an ONNX code, or `undefined` for a code this version does not know. */
+/**
+ * The element type of an ONNX code, or `undefined` for a code this version does not know.
+ *
+ * @example
+ * console.log(maybeDType(10), maybeDType(999))
+ */
 export function maybeDType(code: number): DType | undefined {
   return byCode.get(code)
 }
 
-/** Bytes that `count` elements take, sub-byte types packed and rounded up; 0 for strings. */
+/**
+ * Bytes that `count` elements take, sub-byte types packed and rounded up; 0 for strings.
+ *
+ * @example
+ * console.log(byteLengthOf('float32', 6), byteLengthOf('int4', 3))
+ */
 export function byteLengthOf(dtype: DType, count: number): number {
   return Math.ceil((count * DTYPES[dtype].bits) / 8)
 }
 
-/** Whether the type is a real floating-point type of 16 bits or more. */
+/**
+ * Whether the type is a real floating-point type of 16 bits or more.
+ *
+ * @example
+ * console.log(isFloat('bfloat16'), isFloat('int8'))
+ */
 export function isFloat(dtype: DType): boolean {
   return dtype === 'float32' || dtype === 'float64' || dtype === 'float16' || dtype === 'bfloat16'
 }

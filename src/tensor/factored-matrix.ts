@@ -31,6 +31,9 @@ export interface FactoredMatrixShape {
  * Checks that two matrices can be multiplied.
  *
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const matrix = { left: tensor([[1], [2], [3]]), right: tensor([[4, 5]]) }
+ * console.log(validateFactoredMatrix(matrix))
  */
 export function validateFactoredMatrix({ left, right }: FactoredMatrix): FactoredMatrixShape {
   const what = 'Factored matrix'
@@ -55,6 +58,9 @@ export function validateFactoredMatrix({ left, right }: FactoredMatrix): Factore
  *
  * @returns `[m, n]` of the factors' type, accumulated in float64.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const matrix = { left: tensor([[1], [2], [3]]), right: tensor([[4, 5]]) }
+ * console.log(formatTensor(factoredMatrixToTensor(matrix)))
  */
 export function factoredMatrixToTensor(matrix: FactoredMatrix): Tensor {
   const {
@@ -71,6 +77,9 @@ export function factoredMatrixToTensor(matrix: FactoredMatrix): Tensor {
  * The mode-n unfolding of the product: itself for mode 0, its transpose for mode 1, in either order.
  *
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const matrix = { left: tensor([[1], [2], [3]]), right: tensor([[4, 5]]) }
+ * console.log(formatTensor(factoredMatrixToUnfolded(matrix, 1)))
  */
 export function factoredMatrixToUnfolded(matrix: FactoredMatrix, mode: number, options: UnfoldOptions = {}): Tensor {
   checkMode(validateFactoredMatrix(matrix).shape, mode, 'factoredMatrixToUnfolded')
@@ -81,6 +90,9 @@ export function factoredMatrixToUnfolded(matrix: FactoredMatrix, mode: number, o
  * The elements of the product as a vector `[m · n]`: row by row in C order, column by column in Kolda and Bader's.
  *
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const matrix = { left: tensor([[1], [2], [3]]), right: tensor([[4, 5]]) }
+ * console.log(toNested(factoredMatrixToVec(matrix)))
  */
 export function factoredMatrixToVec(matrix: FactoredMatrix, options: UnfoldOptions = {}): Tensor {
   return tensorToVec(factoredMatrixToTensor(matrix), options)
@@ -90,6 +102,9 @@ export function factoredMatrixToVec(matrix: FactoredMatrix, options: UnfoldOptio
  * The Frobenius norm, ‖W‖² = Σ (LᵀL ∗ R Rᵀ), without the product; in float64.
  *
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const matrix = { left: tensor([[1], [2], [3]]), right: tensor([[4, 5]]) }
+ * console.log(factoredMatrixNorm(matrix).toFixed(6))
  */
 export function factoredMatrixNorm(matrix: FactoredMatrix): number {
   const {
@@ -108,7 +123,12 @@ export function factoredMatrixNorm(matrix: FactoredMatrix): number {
   )
 }
 
-/** Numbers in both factors: rank · (m + n). */
+/**
+ * Numbers in both factors: rank · (m + n).
+ *
+ * @example
+ * console.log(factoredMatrixParameterCount([512, 1000], 64))
+ */
 export function factoredMatrixParameterCount([m, n]: readonly [number, number], rank: number): number {
   return rank * (m + n)
 }
@@ -118,6 +138,8 @@ export function factoredMatrixParameterCount([m, n]: readonly [number, number], 
  *
  * @param shape `[m, n]`. @param rank default `'same'`; a fraction f gives f · m n / (m + n), at least 1.
  * @throws WhittleError `RANK_OUT_OF_RANGE`, `INVALID_ARGUMENT`.
+ * @example
+ * console.log(validateFactoredMatrixRank([512, 1000], 0.5))
  */
 export function validateFactoredMatrixRank(
   shape: readonly [number, number],

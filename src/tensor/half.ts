@@ -3,7 +3,12 @@
 const scratchFloat = new Float32Array(1)
 const scratchBits = new Uint32Array(scratchFloat.buffer)
 
-/** The number whose binary16 bits are given. */
+/**
+ * The number whose binary16 bits are given.
+ *
+ * @example
+ * console.log(float16ToNumber(0x3c00), float16ToNumber(0x7bff))
+ */
 export function float16ToNumber(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1
   const exponent = (bits >> 10) & 0x1f
@@ -13,7 +18,12 @@ export function float16ToNumber(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
 }
 
-/** The binary16 bits nearest to a number; values beyond ±65504 become infinite. */
+/**
+ * The binary16 bits nearest to a number; values beyond ±65504 become infinite.
+ *
+ * @example
+ * console.log(numberToFloat16(1).toString(16), float16ToNumber(numberToFloat16(0.1)))
+ */
 export function numberToFloat16(value: number): number {
   scratchFloat[0] = value
   const bits = scratchBits[0]!
@@ -32,13 +42,23 @@ export function numberToFloat16(value: number): number {
   return sign | ((rounded - 0x38000000) >>> 13)
 }
 
-/** The number whose bfloat16 bits are given. */
+/**
+ * The number whose bfloat16 bits are given.
+ *
+ * @example
+ * console.log(bfloat16ToNumber(0x3f80))
+ */
 export function bfloat16ToNumber(bits: number): number {
   scratchBits[0] = (bits << 16) >>> 0
   return scratchFloat[0]!
 }
 
-/** The bfloat16 bits nearest to a number. */
+/**
+ * The bfloat16 bits nearest to a number.
+ *
+ * @example
+ * console.log(numberToBfloat16(1).toString(16), bfloat16ToNumber(numberToBfloat16(0.1)))
+ */
 export function numberToBfloat16(value: number): number {
   scratchFloat[0] = value
   const bits = scratchBits[0]!

@@ -31,6 +31,8 @@ export interface KhatriRaoOptions extends KroneckerOptions {
  * @returns `[Π m_k, Π n_k]`; the last matrix's indices run fastest. One matrix is returned as it is.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 2.6.
+ * @example
+ * console.log(formatTensor(kronecker([tensor([[1, 2]]), tensor([[1, 0], [0, 1]])])))
  */
 export function kronecker(matrices: readonly Tensor[], options: KroneckerOptions = {}): Tensor {
   checkSameReals(matrices, 'kronecker')
@@ -65,7 +67,9 @@ function kroneckerOfTwo(a: Tensor, b: Tensor): Tensor {
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 2.6.
  * @example
- * khatriRao([a, b, c], { skipMatrix: 1 }) // A ⊙ C
+ * const a = tensor([[1, 2], [3, 4]])
+ * const b = tensor([[1, 0], [0, 1], [2, 2]])
+ * console.log(formatTensor(khatriRao([a, b])))
  */
 export function khatriRao(matrices: readonly Tensor[], options: KhatriRaoOptions = {}): Tensor {
   const what = 'khatriRao'

@@ -35,7 +35,10 @@ export interface MultiModeDotOptions extends ModeDotOptions {
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 2.5.
  * @example
- * modeDot(x, u, 1) // X ×₁ U; unfold(result, 1) equals U @ unfold(x, 1)
+ * const x = tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+ * const u = tensor([[1, 0], [0, 1], [1, 1]])
+ * console.log(formatTensor(unfold(modeDot(x, u, 1), 1)))
+ * console.log(toNested(modeDot(x, tensor([1, -1]), 2)))
  */
 export function modeDot(
   tensor: Tensor,
@@ -62,6 +65,10 @@ export function modeDot(
  * @returns the tensor with each `i_mode` replaced by `j`; modes of vectors are gone.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 2.5.
+ * @example
+ * const x = randomTensor([3, 4, 5])
+ * const u = [randomTensor([2, 3]), randomTensor([2, 4]), randomTensor([2, 5])]
+ * console.log(multiModeDot(x, u).shape, multiModeDot(x, u, { skip: 1 }).shape)
  */
 export function multiModeDot(
   tensor: Tensor,

@@ -35,6 +35,10 @@ export interface WeightedFactors {
  * @returns `[i_n, rank]`, accumulated in float64.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 3.4.
+ * @example
+ * const x = tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+ * const cp = { factors: [tensor([[1], [1]]), tensor([[1], [2]]), tensor([[1], [-1]])] }
+ * console.log(formatTensor(unfoldingDotKhatriRao(x, cp, 0)))
  */
 export function unfoldingDotKhatriRao(tensor: Tensor, cp: WeightedFactors, mode: number): Tensor {
   const what = 'unfoldingDotKhatriRao'

@@ -17,6 +17,9 @@ const SAFE_SQUARES = [1e-280, 1e300] as const
  * @param order 2 (Frobenius, the default), 1, `Infinity` (largest magnitude), or any number from 1.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 2.
+ * @example
+ * const x = tensor([[3, 0], [0, -4]])
+ * console.log(norm(x), norm(x, 1), norm(x, Number.POSITIVE_INFINITY))
  */
 export function norm(tensor: Tensor, order = 2): number {
   if (!(order >= 1))

@@ -14,6 +14,8 @@ import { sizeOf, Tensor } from './tensor.ts'
  * @returns `[i…, j…, …]`. One tensor is returned as it is.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 2.1.
+ * @example
+ * console.log(formatTensor(outer([tensor([1, 2]), tensor([1, 10, 100])])))
  */
 export function outer(tensors: readonly Tensor[]): Tensor {
   checkSameReals(tensors, 'outer')
@@ -26,6 +28,10 @@ export function outer(tensors: readonly Tensor[]): Tensor {
  * @param tensors `[samples, i…]`, `[samples, j…]`, …, float32 or float64, all of one type.
  * @returns `[samples, i…, j…, …]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const a = tensor([[1, 2], [3, 4]])
+ * const b = tensor([[1, 10], [1, 100]])
+ * console.log(toNested(batchedOuter([a, b])))
  */
 export function batchedOuter(tensors: readonly Tensor[]): Tensor {
   checkSameReals(tensors, 'batchedOuter')

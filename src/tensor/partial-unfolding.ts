@@ -31,6 +31,9 @@ interface PartialLayout {
  * @param tensor `[b_0, …, i_0, …, i_{N−1}, …, e_0, …]` with `skipBegin` modes b and `skipEnd` modes e.
  * @returns `[b_0, …, i_mode, Π_{k≠mode} i_k, …, e_0, …]`.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const batch = randomTensor([8, 3, 4, 5])
+ * console.log(partialUnfold(batch, { mode: 1 }).shape)
  */
 export function partialUnfold(tensor: Tensor, options: PartialUnfoldOptions = {}): Tensor {
   const { modes, shape } = unfoldLayout(tensor.shape, options, 'partialUnfold')
@@ -42,6 +45,10 @@ export function partialUnfold(tensor: Tensor, options: PartialUnfoldOptions = {}
  *
  * @param shape of the result, with the modes that were left alone.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const batch = randomTensor([8, 3, 4, 5])
+ * const unfolded = partialUnfold(batch, { mode: 1 })
+ * console.log(partialFold(unfolded, batch.shape, { mode: 1 }).shape)
  */
 export function partialFold(unfolded: Tensor, shape: readonly number[], options: PartialUnfoldOptions = {}): Tensor {
   const layout = unfoldLayout(shape, options, 'partialFold')
@@ -55,6 +62,8 @@ export function partialFold(unfolded: Tensor, shape: readonly number[], options:
  * @param tensor `[b_0, …, i_0, …, i_{N−1}, …, e_0, …]`.
  * @returns `[b_0, …, Π i_k, …, e_0, …]`.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * console.log(partialTensorToVec(randomTensor([8, 3, 4, 5])).shape)
  */
 export function partialTensorToVec(tensor: Tensor, options: PartialVecOptions = {}): Tensor {
   const { modes, shape } = vecLayout(tensor.shape, options, 'partialTensorToVec')
@@ -66,6 +75,8 @@ export function partialTensorToVec(tensor: Tensor, options: PartialVecOptions = 
  *
  * @param shape of the result, with the modes that were left alone.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * console.log(partialVecToTensor(randomTensor([8, 60]), [8, 3, 4, 5]).shape)
  */
 export function partialVecToTensor(vectors: Tensor, shape: readonly number[], options: PartialVecOptions = {}): Tensor {
   const layout = vecLayout(shape, options, 'partialVecToTensor')

@@ -27,6 +27,9 @@ const LONG_RUN = 64
  * @param order each mode once; default: all modes reversed.
  * @returns `[i_{order[0]}, …, i_{order[N−1]}]`; shares the data when no element moves.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const x = tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+ * console.log(toNested(transposeTensor(x, [2, 0, 1])))
  */
 export function transposeTensor(tensor: Tensor, order?: readonly number[]): Tensor {
   const { shape } = tensor
@@ -47,6 +50,8 @@ export function transposeTensor(tensor: Tensor, order?: readonly number[]): Tens
  * @param source the mode to move. @param destination its place in the result.
  * @returns shares the data when no element moves.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * console.log(moveaxis(randomTensor([3, 4, 2]), 0, 2).shape)
  */
 export function moveaxis(tensor: Tensor, source: number, destination: number): Tensor {
   checkMode(tensor.shape, source, 'moveaxis', 'source')

@@ -21,7 +21,12 @@ const ARRAY_DTYPES: readonly [new (length: number) => TypedArray, DType][] = [
   [BigUint64Array, 'uint64'],
 ]
 
-/** The number of elements of a shape; 1 for a scalar's `[]`. */
+/**
+ * The number of elements of a shape; 1 for a scalar's `[]`.
+ *
+ * @example
+ * console.log(sizeOf([3, 4, 2]), sizeOf([]))
+ */
 export function sizeOf(shape: readonly number[]): number {
   let size = 1
   for (const extent of shape) size *= extent
@@ -150,14 +155,24 @@ export class Tensor {
   }
 }
 
-/** Elements of a real tensor as float32: a view when it already is float32 and aligned, a new array otherwise. */
+/**
+ * Elements of a real tensor as float32: a view when it already is float32 and aligned, a new array otherwise.
+ *
+ * @example
+ * console.log(toFloat32(tensor([0.1, 0.2])))
+ */
 export function toFloat32(tensor: Tensor): Float32Array {
   const { data } = tensor
   if (data instanceof Float32Array && tensor.dtype === 'float32') return data
   return convert(tensor, new Float32Array(tensor.size))
 }
 
-/** Elements of a real tensor as float64: a view when it already is float64 and aligned, a new array otherwise. */
+/**
+ * Elements of a real tensor as float64: a view when it already is float64 and aligned, a new array otherwise.
+ *
+ * @example
+ * console.log(toFloat64(Tensor.int64([3, 4])))
+ */
 export function toFloat64(tensor: Tensor): Float64Array {
   const { data } = tensor
   if (data instanceof Float64Array && tensor.dtype === 'float64') return data
@@ -179,6 +194,10 @@ function convert<T extends Float32Array | Float64Array>(tensor: Tensor, out: T):
 /**
  * Numbers as a tensor of a floating-point type; float16 and bfloat16 are rounded half to even, float16 clamped to
  * ±65504.
+ *
+ * @example
+ * const half = fromNumbers(Float64Array.of(1, 0.1), [2], 'float16')
+ * console.log(half.byteLength, toFloat64(half))
  */
 export function fromNumbers(values: Float32Array | Float64Array, shape: readonly number[], dtype: DType): Tensor {
   switch (dtype) {

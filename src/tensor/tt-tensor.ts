@@ -37,6 +37,9 @@ export interface TtRankOptions extends RankOptions {
  *
  * @returns the shape of the full tensor and the ranks.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const train = { factors: [tensor([[[1, 0], [0, 1]]]), tensor([[[1], [2], [3]], [[4], [5], [6]]])] }
+ * console.log(validateTtTensor(train))
  */
 export function validateTtTensor({ factors }: TtTensor): TtShape {
   checkSameReals(factors, 'Tensor train')
@@ -69,6 +72,9 @@ export function checkTrain(factors: readonly Tensor[], order: number, what: stri
  * @returns `[i_0, …, i_{N−1}]` of the cores' type.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Oseledets 2011, equation 1.3.
+ * @example
+ * const train = { factors: [tensor([[[1, 0], [0, 1]]]), tensor([[[1], [2], [3]], [[4], [5], [6]]])] }
+ * console.log(formatTensor(ttToTensor(train)))
  */
 export function ttToTensor(train: TtTensor): Tensor {
   const { shape } = validateTtTensor(train)
@@ -92,6 +98,9 @@ export function ttToTensor(train: TtTensor): Tensor {
  * @param mode n, counted from 0.
  * @returns `[i_n, Π_{k≠n} i_k]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const train = { factors: [tensor([[[1, 0], [0, 1]]]), tensor([[[1], [2], [3]], [[4], [5], [6]]])] }
+ * console.log(formatTensor(ttToUnfolded(train, 1)))
  */
 export function ttToUnfolded(train: TtTensor, mode: number, options: UnfoldOptions = {}): Tensor {
   checkMode(validateTtTensor(train).shape, mode, 'ttToUnfolded')
@@ -103,6 +112,9 @@ export function ttToUnfolded(train: TtTensor, mode: number, options: UnfoldOptio
  *
  * @returns `[Π i_k]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const train = { factors: [tensor([[[1, 0], [0, 1]]]), tensor([[[1], [2], [3]], [[4], [5], [6]]])] }
+ * console.log(toNested(ttToVec(train)))
  */
 export function ttToVec(train: TtTensor, options: UnfoldOptions = {}): Tensor {
   return tensorToVec(ttToTensor(train), options)
@@ -113,6 +125,9 @@ export function ttToVec(train: TtTensor, options: UnfoldOptions = {}): Tensor {
  *
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Oseledets 2011, section 4.2.
+ * @example
+ * const train = { factors: [tensor([[[1, 0], [0, 1]]]), tensor([[[1], [2], [3]], [[4], [5], [6]]])] }
+ * console.log(ttNorm(train).toFixed(6), norm(ttToTensor(train)).toFixed(6))
  */
 export function ttNorm(train: TtTensor): number {
   validateTtTensor(train)
@@ -129,7 +144,12 @@ export function ttNorm(train: TtTensor): number {
   return Math.sqrt(Math.max(0, gram[0]!))
 }
 
-/** Numbers in the cores of a tensor train: Σ r_k i_k r_{k+1}. */
+/**
+ * Numbers in the cores of a tensor train: Σ r_k i_k r_{k+1}.
+ *
+ * @example
+ * console.log(ttParameterCount([64, 3, 3, 128], [1, 32, 24, 32, 1]))
+ */
 export function ttParameterCount(shape: readonly number[], rank: readonly number[]): number {
   return shape.reduce((sum, extent, k) => sum + rank[k]! * extent * rank[k + 1]!, 0)
 }
@@ -140,6 +160,8 @@ export function ttParameterCount(shape: readonly number[], rank: readonly number
  * @param shape of the full tensor. @param rank default `'same'`; one integer: between all cores; a list r_0 … r_N: as it is.
  * @returns r_0 … r_N.
  * @throws WhittleError `RANK_OUT_OF_RANGE`, `INVALID_ARGUMENT`.
+ * @example
+ * console.log(validateTtRank([64, 3, 3, 128], 0.25), validateTtRank([4, 5, 6], 2))
  */
 export function validateTtRank(
   shape: readonly number[],

@@ -47,6 +47,9 @@ export interface TuckerRankOptions extends RankOptions {
  *
  * @returns the shape of the full tensor and the ranks.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const tucker = { core: tensor([[1, 0], [0, 2]]), factors: [tensor([[1, 0], [0, 1], [1, 1]]), tensor([[1, 1], [0, 1]])] }
+ * console.log(validateTuckerTensor(tucker))
  */
 export function validateTuckerTensor({ core, factors }: TuckerTensor): TuckerShape {
   const what = 'Tucker tensor'
@@ -75,6 +78,9 @@ export function validateTuckerTensor({ core, factors }: TuckerTensor): TuckerSha
  * @returns `[i_0, …, i_{N−1}]` of the factors' type.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, equation 4.1.
+ * @example
+ * const tucker = { core: tensor([[1, 0], [0, 2]]), factors: [tensor([[1, 0], [0, 1], [1, 1]]), tensor([[1, 1], [0, 1]])] }
+ * console.log(formatTensor(tuckerToTensor(tucker)))
  */
 export function tuckerToTensor(
   tucker: TuckerTensor,
@@ -91,6 +97,9 @@ export function tuckerToTensor(
  * @param mode n, counted from 0.
  * @returns `[i_n, Π_{k≠n} i_k]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const tucker = { core: tensor([[1, 0], [0, 2]]), factors: [tensor([[1, 0], [0, 1], [1, 1]]), tensor([[1, 1], [0, 1]])] }
+ * console.log(formatTensor(tuckerToUnfolded(tucker, 1)))
  */
 export function tuckerToUnfolded(tucker: TuckerTensor, mode: number, options: UnfoldOptions = {}): Tensor {
   checkMode(validateTuckerTensor(tucker).shape, mode, 'tuckerToUnfolded')
@@ -102,6 +111,9 @@ export function tuckerToUnfolded(tucker: TuckerTensor, mode: number, options: Un
  *
  * @returns `[Π i_k]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const tucker = { core: tensor([[1, 0], [0, 2]]), factors: [tensor([[1, 0], [0, 1], [1, 1]]), tensor([[1, 1], [0, 1]])] }
+ * console.log(toNested(tuckerToVec(tucker)))
  */
 export function tuckerToVec(tucker: TuckerTensor, options: UnfoldOptions = {}): Tensor {
   return tensorToVec(tuckerToTensor(tucker), options)
@@ -112,6 +124,9 @@ export function tuckerToVec(tucker: TuckerTensor, options: UnfoldOptions = {}): 
  *
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 4.
+ * @example
+ * const tucker = { core: tensor([[1, 0], [0, 2]]), factors: [tensor([[1, 0], [0, 1], [1, 1]]), tensor([[1, 1], [0, 1]])] }
+ * console.log(tuckerNorm(tucker).toFixed(6), norm(tuckerToTensor(tucker)).toFixed(6))
  */
 export function tuckerNorm(tucker: TuckerTensor): number {
   const { rank } = validateTuckerTensor(tucker)
@@ -127,6 +142,11 @@ export function tuckerNorm(tucker: TuckerTensor): number {
  *
  * @returns core and factors of the same type; a column of zeros stays, with zeros in the core.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const tucker = { core: tensor([[1, 0], [0, 2]]), factors: [tensor([[1, 0], [0, 1], [1, 1]]), tensor([[1, 1], [0, 1]])] }
+ * const { core, factors } = tuckerNormalize(tucker)
+ * console.log(formatTensor(core))
+ * console.log(formatTensor(factors[0]!))
  */
 export function tuckerNormalize(tucker: TuckerTensor): TuckerTensor {
   const { rank } = validateTuckerTensor(tucker)
@@ -140,7 +160,13 @@ export function tuckerNormalize(tucker: TuckerTensor): TuckerTensor {
   return { core, factors }
 }
 
-/** Numbers in a Tucker tensor: Π r_k in the core and Σ i_k r_k in the factors. */
+/**
+ * Numbers in a Tucker tensor: Π r_k in the core and Σ i_k r_k in the factors.
+ *
+ * @example
+ * // Two 1 × 1 convolutions and a 3 × 3 core in the place of 73,728 weights.
+ * console.log(tuckerParameterCount([64, 128, 9], [32, 32, 9]) - 9 * 9)
+ */
 export function tuckerParameterCount(shape: readonly number[], rank: readonly number[]): number {
   return rank.reduce((sum, r, mode) => sum + r * shape[mode]!, sizeOf(rank))
 }
@@ -153,6 +179,8 @@ export function tuckerParameterCount(shape: readonly number[], rank: readonly nu
  *
  * @param shape of the full tensor. @param rank default `'same'`; one integer: for every mode; a list: as it is.
  * @throws WhittleError `RANK_OUT_OF_RANGE`, `INVALID_ARGUMENT`.
+ * @example
+ * console.log(validateTuckerRank([64, 128, 3, 3], 0.25, { fixedModes: [2, 3] }), validateTuckerRank([3, 4, 5], 2))
  */
 export function validateTuckerRank(
   shape: readonly number[],

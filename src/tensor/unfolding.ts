@@ -43,8 +43,9 @@ export function inOrder(modes: readonly number[], order: UnfoldingOrder, what: s
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Kolda, Bader 2009, section 2.4.
  * @example
- * const x = Tensor.of(Float64Array.from({ length: 24 }, (_, i) => i), [3, 4, 2])
- * unfold(x, 1).shape // [4, 6]
+ * const x = tensor([[[1, 13], [4, 16], [7, 19], [10, 22]], [[2, 14], [5, 17], [8, 20], [11, 23]], [[3, 15], [6, 18], [9, 21], [12, 24]]])
+ * console.log(formatTensor(unfold(x, 0)))
+ * console.log(formatTensor(unfold(x, 0, { order: 'kolda-bader' })))
  */
 export function unfold(tensor: Tensor, mode: number, { order = 'c' }: UnfoldOptions = {}): Tensor {
   checkMode(tensor.shape, mode, 'unfold')
@@ -60,6 +61,9 @@ export function unfold(tensor: Tensor, mode: number, { order = 'c' }: UnfoldOpti
  * @param mode n, counted from 0. @param shape of the result, `[i_0, …, i_{N−1}]`.
  * @returns shares the data where no element moves.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const x = tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+ * console.log(toNested(fold(unfold(x, 1), 1, x.shape)))
  */
 export function fold(
   unfolded: Tensor,
@@ -79,6 +83,9 @@ export function fold(
  * @returns `[Π i_k]`; the last mode runs fastest in C order, the first in Kolda and Bader's (their vec, column by
  *   column). Shares the data in C order.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * const x = tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+ * console.log(toNested(tensorToVec(x)), toNested(tensorToVec(x, { order: 'kolda-bader' })))
  */
 export function tensorToVec(tensor: Tensor, { order = 'c' }: UnfoldOptions = {}): Tensor {
   const modes = inOrder(
@@ -94,6 +101,8 @@ export function tensorToVec(tensor: Tensor, { order = 'c' }: UnfoldOptions = {})
  *
  * @param vector `[Π i_k]`, float32 or float64. @param shape of the result, `[i_0, …, i_{N−1}]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @example
+ * console.log(toNested(vecToTensor(tensor([1, 2, 3, 4, 5, 6]), [2, 3])))
  */
 export function vecToTensor(vector: Tensor, shape: readonly number[], { order = 'c' }: UnfoldOptions = {}): Tensor {
   checkRefold(shape, vector.shape, [sizeOf(shape)], 'vecToTensor')
@@ -113,6 +122,9 @@ export function vecToTensor(vector: Tensor, shape: readonly number[], { order = 
  * @returns `[Π rows, Π columns]`.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT` unless the two lists hold each mode once.
  * @see Kolda, "Multilinear operators for higher-order decompositions", SAND2006-2081, 2006, section 2.
+ * @example
+ * const x = tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+ * console.log(formatTensor(matricize(x, [0, 2])))
  */
 export function matricize(tensor: Tensor, rowModes: readonly number[], columnModes?: readonly number[]): Tensor {
   const { shape } = tensor
