@@ -8,6 +8,16 @@ export {
   solveLowerTransposed,
   solveSymmetricPositive,
 } from './cholesky.ts'
+export type { CpOptions, CpProgress, CpResult } from './cp/cp-options.ts'
+export { type ParafacOptions, parafac } from './cp/parafac.ts'
+export {
+  type EconomySvdOptions,
+  economySvd,
+  type RandomizedSvdOptions,
+  randomizedSvd,
+  type SvdFlipOptions,
+  svdFlip,
+} from './economy-svd.ts'
 export { type EvbmfOptions, type EvbmfResult, evbmf } from './evbmf.ts'
 export { type GramOptions, gramOfUnfolding, modeGram } from './gram.ts'
 export {
@@ -42,4 +52,14 @@ export {
   truncatedSvd,
 } from './svd.ts'
 export { type SymmetricEigen, type SymmetricEigenOptions, symmetricEigen } from './symmetric-eigen.ts'
+export {
+  type TensorTrain,
+  type TensorTrainMatrix,
+  type TensorTrainMatrixOptions,
+  type TensorTrainOptions,
+  type TrainErrorBound,
+  type TrainRanks,
+  tensorTrain,
+  tensorTrainMatrix,
+} from './tensor-train.ts'
 export { type Tucker2, type Tucker2Options, tucker2 } from './tucker2.ts'
