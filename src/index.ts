@@ -1,5 +1,6 @@
 /** The whole library for any platform; everything that runs models takes an injected ONNX Runtime. */
 export * from './api/index.ts'
+export * from './autodiff/index.ts'
 export * from './compress/index.ts'
 export * from './core/index.ts'
 export * from './data/index.ts'

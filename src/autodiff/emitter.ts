@@ -3,7 +3,7 @@
  * written in terms of shapes and no shape operator ends up in the graph.
  */
 import { fail } from '../core/index.ts'
-import { type AttributeInput, createNode, type Graph, NameGenerator } from '../graph/index.ts'
+import { type AttributeInput, createNode, type Graph, NameGenerator, type Node } from '../graph/index.ts'
 import { type DType, fromNumbers, sizeOf, Tensor } from '../tensor/index.ts'
 
 /** Element type and shape of a value. */
@@ -46,6 +46,25 @@ export class Emitter {
       this.#types.get(value) ??
       fail('INVALID_MODEL', `Value '${value}': its element type and shape must be known; they were not observed.`)
     )
+  }
+
+  /** Element types and shapes of all values so far; grows as nodes are added. */
+  get types(): ReadonlyMap<string, Typed> {
+    return this.#types
+  }
+
+  /** Takes a name for a value that the caller will add to the graph himself, such as a graph input. */
+  declare(wanted: string, type: Typed): string {
+    const name = this.#names.fresh(wanted)
+    this.#types.set(name, type)
+    return name
+  }
+
+  /** An output of a node that is there already, such as the mask of Dropout; it is added where the node omits it. */
+  output(node: Node, index: number, type: Typed): string {
+    while (node.outputs.length <= index) node.outputs.push('')
+    if (node.outputs[index] === '') node.outputs[index] = this.declare(`${node.opType}_${index}`, type)
+    return node.outputs[index]!
   }
 
   /** Shape of a value. */

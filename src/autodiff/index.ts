@@ -1,0 +1,4 @@
+export { broadcastShape, Emitter, type Typed } from './emitter.ts'
+export { GRADIENT_OPSET, type GradientGraph, type GradientOptions, gradient } from './gradient.ts'
+export { GRADIENT_RULES, NON_DIFFERENTIABLE } from './rules/index.ts'
+export { type GradientRule, type GradientRules, mergeRules, type RuleContext } from './rules/rule.ts'
