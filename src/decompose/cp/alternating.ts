@@ -1,0 +1,215 @@
+/**
+ * Alternating least squares sweeps over the factors of a CP tensor.
+ *
+ * The error after a sweep comes from what the sweep has computed, ‖X‖² − 2⟨X, X̂⟩ + ‖X̂‖² with ⟨X, X̂⟩ from the last
+ * MTTKRP. Where these cancel, near an exact fit or among large opposite components, the elements are compared instead.
+ */
+import { checkAborted } from '../../core/index.ts'
+import type { MatrixEngine } from '../matrix.ts'
+import { sumOfSquares } from '../matrix-layout.ts'
+import type { CheckedCp, CpProgress, Reals } from './cp-options.ts'
+import { DimensionTree } from './dimension-tree.ts'
+import { gramOfFactor, hadamard, solveFactor } from './normal-equations.ts'
+import { forEachPart, squaredResidual } from './residual.ts'
+
+/** What sweeps need to know. */
+export interface SweepOptions {
+  readonly maxIterations: number
+  readonly tolerance: number
+  /** Added to the diagonal of the normal equations. */
+  readonly l2: number
+  readonly lineSearch: boolean
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((progress: CpProgress) => void) | undefined
+}
+
+/** Where sweeps ended. */
+export interface SweepResult<T extends Reals> {
+  readonly factors: readonly T[]
+  readonly errors: number[]
+  readonly converged: boolean
+}
+
+/** Squared distances below this share of the squared numbers they are the difference of are computed again. */
+const CANCELLED = { float32: 2.5e-5, float64: 2.5e-12 } as const
+/** Sweeps before the first extrapolation. */
+const FIRST_JUMP = 6
+/** Failed extrapolations before the next ones are shorter. */
+const MOST_FAILURES = 4
+
+/** The state of one decomposition between updates. */
+export class Alternation<T extends Reals> {
+  factors: T[]
+  readonly #engine: MatrixEngine
+  readonly #problem: CheckedCp & { readonly data: T }
+  readonly #options: SweepOptions
+  readonly #tree: DimensionTree<T>
+  /** AᵀA of every factor. */
+  #grams: Float64Array[] = []
+  /** The tensor, missing elements filled in. */
+  readonly #data: T
+  readonly #squaredNorm: number
+
+  /** @param factors `[i_k, rank]` to start from; replaced, not written to. */
+  constructor(
+    engine: MatrixEngine,
+    problem: CheckedCp & { readonly data: T },
+    factors: readonly T[],
+    options: SweepOptions,
+  ) {
+    this.#engine = engine
+    this.#problem = problem
+    this.#options = options
+    this.factors = [...factors]
+    this.#data = problem.mask ? (problem.data.slice() as T) : problem.data
+    this.#tree = new DimensionTree(engine, this.#data, problem.shape, problem.rank)
+    this.#squaredNorm = sumOfSquares(problem.data)
+  }
+
+  /** Sweeps until the error stays or sweeps run out. */
+  async run(): Promise<SweepResult<T>> {
+    const { maxIterations, tolerance, lineSearch, onProgress } = this.#options
+    const errors: number[] = []
+    const search = { power: 2, failures: 0 }
+    let converged = false
+    if (this.#problem.modes.length === 0) return { factors: this.factors, errors, converged: true }
+    this.#grams = await this.#gramsOf(this.factors)
+    if (this.#problem.mask) await this.#impute()
+    for (let sweep = 0; sweep < maxIterations && !converged; sweep++) {
+      const before = this.factors.slice()
+      let error = await this.#sweep()
+      if (lineSearch && sweep % 2 === 0 && sweep >= FIRST_JUMP)
+        error = await this.#extrapolate(before, error, sweep, search)
+      if (this.#problem.mask) await this.#impute()
+      converged = errors.length > 0 && Math.abs(errors.at(-1)! - error) < tolerance
+      errors.push(error)
+      onProgress?.({ stage: 'cp', done: sweep + 1, total: maxIterations, relativeError: error })
+    }
+    return { factors: this.factors, errors, converged }
+  }
+
+  /** ‖X − X̂‖ / ‖X‖ of the factors, from the elements. */
+  async relativeError(): Promise<number> {
+    return this.#relative(await squaredResidual(this.#engine, this.#problem, this.factors, this.#options.signal))
+  }
+
+  /** Updates every factor once; the relative error after. */
+  async #sweep(): Promise<number> {
+    const { rank, modes } = this.#problem
+    let mttkrp: T | undefined
+    for (const mode of modes) {
+      checkAborted(this.#options.signal)
+      mttkrp = await this.#tree.mttkrp(mode, this.factors)
+      const gram = hadamard(this.#grams, rank, mode)
+      for (let r = 0; r < rank; r++) gram[r * (rank + 1)]! += this.#options.l2
+      this.factors[mode] = await solveFactor(this.#engine, gram, mttkrp, this.factors[mode]!)
+      this.#grams[mode] = await gramOfFactor(this.#engine, this.factors[mode]!, rank)
+      this.#tree.changed(mode)
+    }
+    return this.#errorOf(this.factors, this.#grams, modes.at(-1)!, mttkrp!)
+  }
+
+  /** The relative error of factors, given the MTTKRP of one mode with all the other factors. */
+  async #errorOf(factors: readonly T[], grams: readonly Float64Array[], mode: number, mttkrp: T): Promise<number> {
+    const { rank, mask } = this.#problem
+    if (!mask) {
+      const [inner, innerSize] = sumOfProducts(mttkrp, factors[mode]!)
+      const [square, squareSize] = sumOf(hadamard(grams, rank))
+      const distance = this.#squaredNorm - 2 * inner + square
+      const size = this.#squaredNorm + 2 * innerSize + squareSize
+      if (distance > CANCELLED[mttkrp instanceof Float32Array ? 'float32' : 'float64'] * size)
+        return this.#relative(distance)
+    }
+    return this.#relative(await squaredResidual(this.#engine, this.#problem, factors, this.#options.signal))
+  }
+
+  #relative(squaredDistance: number): number {
+    return squaredDistance === 0 ? 0 : Math.sqrt(squaredDistance / this.#squaredNorm)
+  }
+
+  /**
+   * Goes on in the direction of the last sweep, by Bro's heuristic step, if that lowers the error. Finding out costs the
+   * matrix product with which the next sweep begins.
+   *
+   * @returns the relative error of the factors that are kept.
+   * @see Bro, "Multi-way analysis in the food industry", PhD thesis, University of Amsterdam, 1998, section 4.
+   */
+  async #extrapolate(
+    before: readonly T[],
+    error: number,
+    sweep: number,
+    search: { power: number; failures: number },
+  ): Promise<number> {
+    const jump = sweep ** (1 / search.power)
+    const there = this.factors.map((factor, mode) => extrapolated(before[mode]!, factor, jump))
+    const grams = await this.#gramsOf(there)
+    const first = this.#problem.modes[0]!
+    this.#allChanged()
+    const mttkrp = this.#problem.mask ? there[first]! : await this.#tree.mttkrp(first, there)
+    const reached = await this.#errorOf(there, grams, first, mttkrp)
+    if (reached < error) {
+      this.factors = there
+      this.#grams = grams
+      search.failures = 0
+      return reached
+    }
+    this.#allChanged()
+    search.failures += 1
+    if (search.failures === MOST_FAILURES) {
+      search.power += 1
+      search.failures = 0
+    }
+    return error
+  }
+
+  #allChanged(): void {
+    for (const mode of this.#problem.modes) this.#tree.changed(mode)
+  }
+
+  async #gramsOf(factors: readonly T[]): Promise<Float64Array[]> {
+    const grams: Float64Array[] = []
+    for (const factor of factors) grams.push(await gramOfFactor(this.#engine, factor, this.#problem.rank))
+    return grams
+  }
+
+  /**
+   * Fills missing elements with those of the factors: expectation maximisation.
+   *
+   * @see Tomasi, Bro, "PARAFAC and missing values", Chemometrics and Intelligent Laboratory Systems 75(2), 2005.
+   */
+  async #impute(): Promise<void> {
+    const { shape, rank, mask } = this.#problem
+    const data = this.#data
+    const fill = (part: T, start: number): void => {
+      for (let at = 0; at < part.length; at++) if (mask![start + at] === 0) data[start + at] = part[at]!
+    }
+    await forEachPart(this.#engine, shape, rank, this.factors, fill, this.#options.signal)
+    this.#tree.replace(data)
+  }
+}
+
+function extrapolated<T extends Reals>(from: T, to: T, jump: number): T {
+  const out = to.slice() as T
+  for (let at = 0; at < out.length; at++) out[at] = from[at]! + (to[at]! - from[at]!) * jump
+  return out
+}
+
+/** Σ a b, and Σ |a b|. */
+function sumOfProducts(a: Reals, b: Reals): readonly [number, number] {
+  let [sum, size] = [0, 0]
+  for (let at = 0; at < a.length; at++) {
+    const product = a[at]! * b[at]!
+    sum += product
+    size += Math.abs(product)
+  }
+  return [sum, size]
+}
+
+function sumOf(values: Float64Array): readonly [number, number] {
+  let [sum, size] = [0, 0]
+  for (const value of values) {
+    sum += value
+    size += Math.abs(value)
+  }
+  return [sum, size]
+}

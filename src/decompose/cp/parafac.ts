@@ -1,0 +1,84 @@
+/** CP decomposition (CANDECOMP/PARAFAC) by alternating least squares. */
+import { fail } from '../../core/index.ts'
+import { cpNormalize, type RankRule, Tensor } from '../../tensor/index.ts'
+import type { MatrixEngine } from '../matrix.ts'
+import { Alternation, type SweepResult } from './alternating.ts'
+import { type CheckedCp, type CpOptions, type CpResult, checkCp, type Reals } from './cp-options.ts'
+import { initialFactors } from './initialize.ts'
+
+/** Options of {@link parafac}. */
+export interface ParafacOptions extends CpOptions {
+  /** λ of ‖X − X̂‖² + λ Σ ‖A_k‖², in the units of the squared tensor; default 0. */
+  readonly l2?: number | undefined
+  /** Extrapolates every second sweep where that lowers the error, as TensorLy does; default `false`. */
+  readonly lineSearch?: boolean | undefined
+}
+
+/**
+ * The CP decomposition X ≈ Σ_r λ_r a_r ∘ b_r ∘ c_r … of a tensor, by alternating least squares (ALS).
+ *
+ * ALS finds a local minimum, and may take hundreds of sweeps to; a best decomposition need not exist
+ * ({@link stableParafac} is for those cases). With missing elements each sweep is followed by filling them in from the
+ * factors (expectation maximisation), and errors are over observed elements. Extra memory: as much as the tensor for
+ * each mode but the first whose turn begins a matrix product (at most N − 1 times), and partial results.
+ *
+ * @param tensor `[i_0, …, i_{N−1}]`, N ≥ 2, float32 or float64; sums are accumulated in the tensor's type over one or
+ *   some modes, normal equations are float64. Not written to.
+ * @param rank the number of components; may exceed every extent. Or a rule for it, as `validateCpRank` takes.
+ * @returns a CP tensor of the tensor's type; it converges when an error differs from the last by less than the tolerance.
+ * @throws WhittleError `UNSUPPORTED`, `SHAPE_MISMATCH`, `RANK_OUT_OF_RANGE`, `INVALID_ARGUMENT`, `NOT_FINITE`,
+ *   `ABORTED`.
+ * @see Kolda, Bader, "Tensor decompositions and applications", SIAM Review 51(3), 2009, figure 3.3.
+ */
+export async function parafac(
+  engine: MatrixEngine,
+  tensor: Tensor,
+  rank: RankRule,
+  options: ParafacOptions = {},
+): Promise<CpResult> {
+  const checked = checkCp('parafac', tensor, rank, options)
+  const { l2 = 0, lineSearch = false } = options
+  if (!(l2 >= 0 && l2 < Number.POSITIVE_INFINITY))
+    fail('INVALID_ARGUMENT', `${checked.what}: l2 must be a finite number from 0; got ${l2}.`)
+  return checked.data instanceof Float32Array
+    ? decompose(engine, { ...checked, data: checked.data }, { ...options, l2, lineSearch })
+    : decompose(engine, { ...checked, data: checked.data }, { ...options, l2, lineSearch })
+}
+
+async function decompose<T extends Reals>(
+  engine: MatrixEngine,
+  problem: CheckedCp & { readonly data: T },
+  options: ParafacOptions & { readonly l2: number; readonly lineSearch: boolean },
+): Promise<CpResult> {
+  const { init = 'svd', restarts = 1, seed = 0, maxIterations = 100, tolerance = 1e-8, signal, onProgress } = options
+  const sweepOptions = { ...options, maxIterations, tolerance, signal, onProgress }
+  let best: (SweepResult<T> & { readonly relativeError: number }) | undefined
+  for (let attempt = 0; attempt < restarts; attempt++) {
+    const start = attempt === 0 ? init : 'random'
+    const factors = await initialFactors(engine, problem, start, { seed: seed + attempt, signal })
+    const alternation = new Alternation(engine, problem, factors, sweepOptions)
+    const result = await alternation.run()
+    const relativeError = await alternation.relativeError()
+    if (!best || relativeError < best.relativeError) best = { ...result, relativeError }
+  }
+  return cpResult(problem, best!, options)
+}
+
+/** The result of sweeps as tensors. */
+export function cpResult<T extends Reals>(
+  { shape, rank, modes }: CheckedCp,
+  { factors, errors, converged, relativeError }: SweepResult<T> & { readonly relativeError: number },
+  { init, normalizeFactors = false }: CpOptions,
+): CpResult {
+  const about = { relativeError, errors, iterations: errors.length, converged }
+  const tensors = factors.map((data, mode) => Tensor.of(data, [shape[mode]!, rank]))
+  // Nothing was updated: weights that were given still are weights.
+  if (modes.length === 0)
+    return typeof init === 'object' && init.weights
+      ? { weights: init.weights, factors: tensors, ...about }
+      : { factors: tensors, ...about }
+  if (!normalizeFactors) return { factors: tensors, ...about }
+  const unit = cpNormalize({ factors: modes.map((mode) => tensors[mode]!) })
+  for (const [at, mode] of modes.entries()) tensors[mode] = unit.factors[at]!
+  return { weights: unit.weights, factors: tensors, ...about }
+}
