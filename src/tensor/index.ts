@@ -26,8 +26,16 @@ export {
 } from './factored-matrix.ts'
 export { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } from './half.ts'
 export { type KhatriRaoOptions, type KroneckerOptions, khatriRao, kronecker } from './khatri-rao.ts'
-export { type ModeDotOptions, type MultiModeDotOptions, modeDot, multiModeDot } from './mode-dot.ts'
-export { unfoldingDotKhatriRao, type WeightedFactors } from './mttkrp.ts'
+export {
+  type ModeDotOptions,
+  type ModeProduct,
+  type ModeProductPlan,
+  type MultiModeDotOptions,
+  modeDot,
+  multiModeDot,
+  planModeProducts,
+} from './mode-dot.ts'
+export { unfoldingDotKhatriRao, validateWeightedFactors, type WeightedFactors } from './mttkrp.ts'
 export { type FormatTensorOptions, formatTensor, type Nested, tensor, toNested } from './nested.ts'
 export { norm } from './norm.ts'
 export { batchedOuter, outer } from './outer.ts'

@@ -46,12 +46,8 @@ export function modeDot(
   mode: number,
   { transpose = false }: ModeDotOptions = {},
 ): Tensor {
-  checkSameReals([tensor, matrixOrVector], 'modeDot')
-  checkMode(tensor.shape, mode, 'modeDot')
-  checkFactor(tensor.shape, matrixOrVector.shape, mode, transpose, 'modeDot')
-  const product = timesMatrix(tensor, matrixOrVector, mode, transpose)
-  if (matrixOrVector.shape.length === 2) return product
-  return product.reshape(product.shape.filter((_, k) => k !== mode))
+  const { products, shape } = planModeProducts(tensor, [matrixOrVector], { modes: [mode], transpose }, 'modeDot')
+  return timesMatrix(tensor, products[0]!, transpose).reshape(shape)
 }
 
 /**
@@ -73,9 +69,41 @@ export function modeDot(
 export function multiModeDot(
   tensor: Tensor,
   matricesOrVectors: readonly Tensor[],
-  { modes, skip, transpose = false }: MultiModeDotOptions = {},
+  options: MultiModeDotOptions = {},
 ): Tensor {
-  const what = 'multiModeDot'
+  const { products, shape } = planModeProducts(tensor, matricesOrVectors, options, 'multiModeDot')
+  return products
+    .reduce((result, product) => timesMatrix(result, product, options.transpose ?? false), tensor)
+    .reshape(shape)
+}
+
+/** One product of several: a matrix or vector and its mode. */
+export interface ModeProduct {
+  /** Counted in the tensor as it was given. */
+  readonly mode: number
+  readonly factor: Tensor
+}
+
+/** What {@link planModeProducts} decides. */
+export interface ModeProductPlan {
+  /** In the order in which they are cheapest. */
+  readonly products: readonly ModeProduct[]
+  /** Of the result. */
+  readonly shape: readonly number[]
+}
+
+/**
+ * Checks the operands of mode products and decides their order, for whoever multiplies: here, or an engine.
+ *
+ * @param what begins messages, e.g. `'multiModeDot'`.
+ * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ */
+export function planModeProducts(
+  tensor: Tensor,
+  matricesOrVectors: readonly Tensor[],
+  { modes, skip, transpose = false }: MultiModeDotOptions,
+  what: string,
+): ModeProductPlan {
   checkSameReals([tensor, ...matricesOrVectors], what)
   const list = modes ?? matricesOrVectors.map((_, k) => k)
   if (list.length !== matricesOrVectors.length)
@@ -85,28 +113,31 @@ export function multiModeDot(
     )
   if (skip !== undefined && !(Number.isInteger(skip) && skip >= 0 && skip < list.length))
     fail('INVALID_ARGUMENT', `${what}: skip must be a place in the list of ${list.length}; got ${skip}.`)
-  for (const mode of list) checkMode(tensor.shape, mode, what, 'each mode')
-  const products = list.map((mode, at) => ({ at, mode, factor: matricesOrVectors[at]! }))
-  const kept = products.filter(({ at }) => at !== skip)
+  for (const mode of list) checkMode(tensor.shape, mode, what, list.length === 1 ? 'mode' : 'each mode')
+  const kept = list.map((mode, at) => ({ mode, factor: matricesOrVectors[at]! })).filter((_, at) => at !== skip)
+  const products = byReduction(kept, transpose)
+  const shape = [...tensor.shape]
   const gone = new Set<number>()
-  let result = tensor
-  for (const { mode, factor } of byReduction(kept, transpose)) {
+  for (const { mode, factor } of products) {
     if (gone.has(mode))
       fail('INVALID_ARGUMENT', `${what}: mode ${mode} is gone after its vector; name it once, or put the vector last.`)
-    checkFactor(result.shape, factor.shape, mode, transpose, what)
-    result = timesMatrix(result, factor, mode, transpose)
+    checkFactor(shape, factor.shape, mode, transpose, what)
+    shape[mode] = rowsOf(factor, transpose)
     if (factor.shape.length === 1) gone.add(mode)
   }
-  return result.reshape(result.shape.filter((_, mode) => !gone.has(mode)))
+  return { products, shape: shape.filter((_, mode) => !gone.has(mode)) }
 }
 
-interface ModeProduct {
-  readonly at: number
-  readonly mode: number
-  readonly factor: Tensor
+/** Rows of the matrix that multiplies; a vector has one. */
+function rowsOf({ shape }: Tensor, transpose: boolean): number {
+  if (shape.length === 1) return 1
+  return shape[transpose ? 1 : 0]!
 }
 
-/** The greatest reduction first; products on one mode stay in the order of the list. */
+/**
+ * The greatest reduction first, of equal ones the last mode, whose fibres lie in one piece; products on one mode stay
+ * in the order of the list.
+ */
 function byReduction(products: readonly ModeProduct[], transpose: boolean): ModeProduct[] {
   const growth = ({ factor }: ModeProduct): number => {
     const [rows, columns] = factor.shape
@@ -114,7 +145,7 @@ function byReduction(products: readonly ModeProduct[], transpose: boolean): Mode
     return transpose ? columns / rows! : rows! / columns
   }
   if (new Set(products.map(({ mode }) => mode)).size < products.length) return [...products]
-  return products.toSorted((a, b) => growth(a) - growth(b))
+  return products.toSorted((a, b) => growth(a) - growth(b) || b.mode - a.mode)
 }
 
 function checkFactor(
@@ -141,11 +172,11 @@ function checkFactor(
 }
 
 /** X ×ₙ M, a vector as a matrix of one row. */
-function timesMatrix(tensor: Tensor, factor: Tensor, mode: number, transpose: boolean): Tensor {
+function timesMatrix(tensor: Tensor, { factor, mode }: ModeProduct, transpose: boolean): Tensor {
   const { shape } = tensor
   const depth = shape[mode]!
   const isVector = factor.shape.length === 1
-  const count = isVector ? 1 : factor.shape[transpose ? 1 : 0]!
+  const count = rowsOf(factor, transpose)
   const outer = sizeOf(shape.slice(0, mode))
   const inner = sizeOf(shape.slice(mode + 1))
   const out = zerosLike(tensor, outer * count * inner)

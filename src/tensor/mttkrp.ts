@@ -42,12 +42,9 @@ export interface WeightedFactors {
  */
 export function unfoldingDotKhatriRao(tensor: Tensor, cp: WeightedFactors, mode: number): Tensor {
   const what = 'unfoldingDotKhatriRao'
-  const { shape } = tensor
   const { weights, factors } = cp
-  checkSameReals([tensor, ...factors, ...(weights ? [weights] : [])], what)
-  checkMode(shape, mode, what)
-  const rank = checkFactors(shape, cp, what)
-  const extent = shape[mode]!
+  const rank = validateWeightedFactors(tensor, cp, mode, what)
+  const extent = tensor.shape[mode]!
   const parts: Parts = {
     data: tensor.data as Reals,
     extent,
@@ -133,7 +130,22 @@ function reduceSide(
   return out
 }
 
-function checkFactors(shape: readonly number[], { weights, factors }: WeightedFactors, what: string): number {
+/**
+ * Checks that factors fit a tensor, for whoever multiplies: here, or an engine.
+ *
+ * @param what begins messages, e.g. `'unfoldingDotKhatriRao'`.
+ * @returns the rank.
+ * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ */
+export function validateWeightedFactors(
+  tensor: Tensor,
+  { weights, factors }: WeightedFactors,
+  mode: number,
+  what: string,
+): number {
+  const { shape } = tensor
+  checkSameReals([tensor, ...factors, ...(weights ? [weights] : [])], what)
+  checkMode(shape, mode, what)
   if (factors.length !== shape.length)
     fail(
       'SHAPE_MISMATCH',
