@@ -7,7 +7,6 @@ import {
   findSites,
   type LowRankOptions,
   type LowRankPlan,
-  matchesAny,
   momentRequest,
   type ObservedShapes,
   planLowRank,
@@ -17,7 +16,7 @@ import {
   type Skip,
   siteMoments,
 } from '../compress/index.ts'
-import { fail, type TaskOptions, VERSION } from '../core/index.ts'
+import { fail, matchesAny, type TaskOptions, VERSION } from '../core/index.ts'
 import { collectMoments, observeShapes } from '../engine/index.ts'
 import { type Model, modelCost, type TensorMap } from '../graph/index.ts'
 import { prepareModel } from './prepare.ts'

@@ -1,3 +1,3 @@
 export * from './low-rank/index.ts'
 export type { CompressionRecord, Cost, LayerRecord, Measurement, Plan, Skip } from './method.ts'
-export { findSites, matchesAny, type ObservedShapes, type Site, type SiteList } from './sites.ts'
+export { findSites, type ObservedShapes, type Site, type SiteList } from './sites.ts'

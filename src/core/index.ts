@@ -1,4 +1,5 @@
 export { type ErrorCode, fail, invariant, type Json, messageOf, WhittleError } from './errors.ts'
+export { matchesAny } from './glob.ts'
 export { createRandom, type Random } from './random.ts'
 export { checkAborted, type Progress, type TaskOptions, yieldToEventLoop } from './task.ts'
 export { VERSION } from './version.ts'

@@ -1,9 +1,9 @@
 /** Planning: which layers are decomposed, how, and at which ranks; every layer left alone gets its reason. */
-import { checkAborted, fail, type TaskOptions } from '../../core/index.ts'
+import { checkAborted, fail, matchesAny, type TaskOptions } from '../../core/index.ts'
 import type { MatrixEngine } from '../../decompose/index.ts'
 import { GraphIndex, type Model, modelHash } from '../../graph/index.ts'
 import type { Skip } from '../method.ts'
-import { findSites, matchesAny, type ObservedShapes, type Site } from '../sites.ts'
+import { findSites, type ObservedShapes, type Site } from '../sites.ts'
 import { allocate } from './allocate.ts'
 import { type AmctMode, amctMode, amctRefusal, variantOfMode } from './amct.ts'
 import {

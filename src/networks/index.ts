@@ -1,0 +1,5 @@
+export { gainOf, type InitializeOptions, initialize, type Nonlinearity } from './initialize.ts'
+export { type MobileNetV2Options, mobileNetV2 } from './mobilenet-v2.ts'
+export type { NetworkOptions } from './network-builder.ts'
+export { type ResNetCifarOptions, resnet18Cifar, resnet20, resnet56 } from './resnet.ts'
+export { type VggOptions, vgg11, vgg16Bn } from './vgg.ts'
