@@ -28,11 +28,11 @@ export {
 } from './leading-subspace.ts'
 export { leastSquares } from './least-squares.ts'
 export { type MatrixFactors, matrixFactors } from './low-rank.ts'
-export type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
+export type { Matrix, Matrix64, MatrixEngine, Slices } from './matrix.ts'
 export { type BoundedMinimum, type MinimizeBoundedOptions, minimizeBounded } from './minimize-bounded.ts'
 export { contractInputs, contractOutputs, type Tensor3 } from './mode-product.ts'
 export { createPlainMatrixEngine } from './plain-matrix-engine.ts'
-export { checkProduct, type ProductShape } from './product-shape.ts'
+export { checkProduct, checkSlicesProduct, type ProductShape } from './product-shape.ts'
 export { type QrFactors, thinQr } from './qr.ts'
 export { type RangeFinderOptions, rangeFinder } from './range-finder.ts'
 export {
@@ -52,6 +52,7 @@ export {
   truncatedSvd,
 } from './svd.ts'
 export { type SymmetricEigen, type SymmetricEigenOptions, symmetricEigen } from './symmetric-eigen.ts'
+export { modeDotWith, multiModeDotWith, unfoldingDotKhatriRaoWith } from './tensor-products.ts'
 export {
   type TensorTrain,
   type TensorTrainMatrix,

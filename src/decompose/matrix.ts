@@ -15,6 +15,20 @@ export interface Matrix<T extends Float32Array | Float64Array = Float32Array | F
 /** A float64 matrix. */
 export type Matrix64 = Matrix<Float64Array>
 
+/** Matrices `[n, inner]` one after the other: a tensor `[outer, n, inner]`, row-major. */
+export interface Slices<T extends Float32Array | Float64Array = Float32Array | Float64Array> {
+  readonly dims: readonly [outer: number, n: number, inner: number]
+  readonly data: T
+}
+
+/** Row-major matrices of one shape, one after the other: a tensor `[count, rows, cols]`. */
+export interface MatrixStack<T extends Float32Array | Float64Array = Float32Array | Float64Array> {
+  readonly count: number
+  readonly rows: number
+  readonly cols: number
+  readonly data: T
+}
+
 /** Multiplies matrices. Both operands have the same element type, and so has the result. */
 export interface MatrixEngine {
   /** `op(a) @ op(b)`, where `op` transposes when asked to. Results are the caller's. */
@@ -24,10 +38,35 @@ export interface MatrixEngine {
     options?: { readonly transposeA?: boolean; readonly transposeB?: boolean },
   ): Promise<Matrix<T>>
   /**
+   * `op(a) @ slices[o]` for every o: a product along the middle mode of a tensor, without rearranging it.
+   *
+   * @param a `[m, n]` (`[n, m]` with `transposeA`). @param slices `[outer, n, inner]`. Results are the caller's.
+   * @returns `[outer, m, inner]`.
+   */
+  multiplySlices<T extends Float32Array | Float64Array>(
+    a: Matrix<T>,
+    slices: Slices<T>,
+    options?: { readonly transposeA?: boolean },
+  ): Promise<Slices<T>>
+  /**
    * `op(a) @ op(a)ᵀ` accumulated in float64, `[n, n]` with n the rows of op(a); exactly symmetric. Chunked, so that
    * the extra memory stays small whatever the length of the rows.
    *
    * @param options.transpose `aᵀ a` instead of `a aᵀ`.
    */
   gram(a: Matrix, options?: { readonly transpose?: boolean }): Promise<Matrix64>
+  /** `a @ stack[s]` for every matrix of a stack. An engine without it is asked for one product after the other. */
+  multiplyStack?<T extends Float32Array | Float64Array>(a: Matrix<T>, stack: MatrixStack<T>): Promise<MatrixStack<T>>
+  /**
+   * The mode-n unfolding of a third-order tensor times the Khatri–Rao product of two factors, without forming either.
+   * An engine without it is asked for plain products instead.
+   *
+   * @param tensor `[p, q, r]`, no extent 0. @param factors of the other two modes in ascending order, `[extent, rank]`.
+   * @returns `[extent of the mode, rank]`.
+   */
+  mttkrp?<T extends Float32Array | Float64Array>(
+    tensor: { readonly data: T; readonly dims: readonly [p: number, q: number, r: number] },
+    factors: readonly [Matrix<T>, Matrix<T>],
+    mode: 0 | 1 | 2,
+  ): Promise<Matrix<T>>
 }

@@ -1,8 +1,8 @@
 /** A {@link MatrixEngine} in plain JavaScript: for small work, tests, and where no runtime is at hand. */
 import { gramOfUnfolding } from './gram.ts'
-import type { Matrix, MatrixEngine } from './matrix.ts'
+import type { Matrix, MatrixEngine, Slices } from './matrix.ts'
 import { arrayLike, transposed } from './matrix-layout.ts'
-import { checkProduct } from './product-shape.ts'
+import { checkProduct, checkSlicesProduct } from './product-shape.ts'
 
 type Reals = Float32Array | Float64Array
 
@@ -43,12 +43,31 @@ export function multiplyPlain<T extends Reals>(a: Matrix<T>, b: Matrix<T>): Matr
   return { rows: m, cols: n, data: out }
 }
 
+/** `a @ slices[o]`, as {@link multiplyPlain}. @param a `[m, n]`. @returns `[outer, m, inner]`. */
+function multiplySlicesPlain<T extends Reals>(a: Matrix<T>, { dims, data }: Slices<T>): Slices<T> {
+  const [outer, n, inner] = dims
+  const m = a.rows
+  // Slices of one column are the rows of a matrix.
+  if (inner === 1)
+    return { dims: [outer, m, 1], data: multiplyPlain({ rows: outer, cols: n, data }, transposed(a)).data }
+  const out = arrayLike(data, outer * m * inner)
+  for (let o = 0; o < outer; o++) {
+    const slice = { rows: n, cols: inner, data: data.subarray(o * n * inner, (o + 1) * n * inner) as T }
+    out.set(multiplyPlain(a, slice).data, o * m * inner)
+  }
+  return { dims: [outer, m, inner], data: out }
+}
+
 /** An engine that needs nothing; single-threaded and slow beyond a few hundred rows. */
 export function createPlainMatrixEngine(): MatrixEngine {
   const engine: MatrixEngine = {
     async multiply(a, b, options = {}) {
       checkProduct(a, b, options)
       return multiplyPlain(options.transposeA ? transposed(a) : a, options.transposeB ? transposed(b) : b)
+    },
+    async multiplySlices(a, slices, options = {}) {
+      checkSlicesProduct(a, slices, options)
+      return multiplySlicesPlain(options.transposeA ? transposed(a) : a, slices)
     },
     gram: (a, options) => gramOfUnfolding(engine, a, options),
   }

@@ -1,6 +1,6 @@
 /** The one rule of matrix products. */
 import { fail } from '../core/index.ts'
-import type { Matrix } from './matrix.ts'
+import type { Matrix, Slices } from './matrix.ts'
 
 /** Shape `[m, k] @ [k, n]` of a product. */
 export interface ProductShape {
@@ -24,4 +24,20 @@ export function checkProduct(
   if (k !== inner)
     fail('SHAPE_MISMATCH', `Matrix product: inner lengths must agree; got [${m}, ${k}] @ [${inner}, ${n}].`)
   return { m, k, n }
+}
+
+/**
+ * The number of rows of `op(a)`, for `op(a) @ slices[o]`.
+ *
+ * @throws WhittleError `SHAPE_MISMATCH` when the inner lengths differ.
+ */
+export function checkSlicesProduct(
+  a: Matrix,
+  { dims }: Slices,
+  { transposeA = false }: { readonly transposeA?: boolean },
+): number {
+  const [m, k] = transposeA ? [a.cols, a.rows] : [a.rows, a.cols]
+  if (k !== dims[1])
+    fail('SHAPE_MISMATCH', `Product of slices: inner lengths must agree; got [${m}, ${k}] @ [${dims.join(', ')}].`)
+  return m
 }

@@ -42,6 +42,52 @@ describe.each([
   })
 })
 
+describe('products of slices', () => {
+  it.each([
+    [1, 70, 80, 60],
+    [70, 40, 80, 1],
+    [30, 40, 50, 20],
+    [3, 2, 4, 5],
+    [5, 3, 0, 2],
+  ] as const)('%i slices, [%i, %i] @ [.., %i], are those of each slice', async (outer, m, n, inner) => {
+    const tensor = randomMatrix(outer * n, inner, 3)
+    const dims = [outer, n, inner] as const
+    for (const of of [plain, engine])
+      for (const transposeA of [false, true]) {
+        const a = transposeA ? randomMatrix(n, m) : randomMatrix(m, n)
+        const product = await of.multiplySlices(a, { dims, data: tensor.data }, { transposeA })
+        expect(product.dims).toEqual([outer, m, inner])
+        const narrow = await of.multiplySlices(single(a), { dims, data: single(tensor).data }, { transposeA })
+        expect(narrow.data).toBeInstanceOf(Float32Array)
+        for (let o = 0; o < outer; o++) {
+          const slice = { rows: n, cols: inner, data: tensor.data.subarray(o * n * inner, (o + 1) * n * inner) }
+          const expected = await plain.multiply(a, slice, { transposeA })
+          const part = { rows: m, cols: inner, data: product.data.subarray(o * m * inner, (o + 1) * m * inner) }
+          expect(relativeDistance(part, expected)).toBeLessThan(1e-14)
+          const single = { ...part, data: narrow.data.subarray(o * m * inner, (o + 1) * m * inner) }
+          expect(relativeDistance(single, expected)).toBeLessThan(1e-6)
+        }
+      }
+  })
+
+  it('are cut where the result is too large to be made at once', async () => {
+    const slices = { dims: [5000, 2, 2000] as const, data: new Float32Array(5000 * 2 * 2000).fill(1) }
+    slices.data[4998 * 4000] = 3
+    const a = { rows: 3, cols: 2, data: Float32Array.of(1, 2, 3, 4, 5, 6) }
+    const { data } = await engine.multiplySlices(a, slices)
+    expect([data[0], data[2000], data[4000], data[4998 * 6000]]).toEqual([3, 7, 11, 5])
+    expect(data).toHaveLength(5000 * 3 * 2000)
+  })
+
+  it('want inner lengths to agree', async () => {
+    const slices = { dims: [2, 3, 4] as const, data: new Float64Array(24) }
+    for (const of of [plain, engine])
+      await expect(of.multiplySlices(randomMatrix(5, 4), slices)).rejects.toThrow(
+        'Product of slices: inner lengths must agree; got [5, 4] @ [2, 3, 4].',
+      )
+  })
+})
+
 describe('the matrix engine', () => {
   it('multiplies views on larger arrays', async () => {
     const whole = randomMatrix(100, 90)

@@ -8,15 +8,18 @@
  */
 import {
   checkProduct,
+  checkSlicesProduct,
   createPlainMatrixEngine,
   gramOfUnfolding,
   type Matrix,
   type MatrixEngine,
+  type Slices,
 } from '../decompose/index.ts'
-import { type Executable, GraphBuilder } from '../graph/index.ts'
+import { type Executable, GraphBuilder, type Model } from '../graph/index.ts'
 import { Tensor } from '../tensor/index.ts'
 import { createEvaluator } from './evaluator.ts'
 import type { OrtRuntime } from './ort.ts'
+import { tensorProducts } from './tensor-products.ts'
 
 /** Options of {@link createMatrixEngine}. */
 export interface MatrixEngineOptions {
@@ -54,24 +57,44 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
   const plain = createPlainMatrixEngine()
   const sessions = new Map<string, Promise<Executable>>()
 
-  const sessionFor = (dtype: 'float32' | 'float64', transA: boolean, transB: boolean): Promise<Executable> => {
-    const key = `${dtype} ${transA} ${transB}`
+  const remembered = (key: string, model: () => Model): Promise<Executable> => {
     let session = sessions.get(key)
     if (!session) {
-      const b = new GraphBuilder('product')
-      const shape = [null, null]
-      const inputs = [b.input('a', dtype, shape), b.input('b', dtype, shape)]
-      b.output(b.op('Gemm', inputs, { transA: transA ? 1 : 0, transB: transB ? 1 : 0 }), dtype, shape)
-      session = evaluator.load(b.model(), { optimization: 'disabled' })
+      session = evaluator.load(model(), { optimization: 'disabled' })
       sessions.set(key, session)
     }
     return session
   }
 
+  const sessionFor = (dtype: 'float32' | 'float64', transA: boolean, transB: boolean): Promise<Executable> =>
+    remembered(`${dtype} ${transA} ${transB}`, () => {
+      const b = new GraphBuilder('product')
+      const shape = [null, null]
+      const inputs = [b.input('a', dtype, shape), b.input('b', dtype, shape)]
+      b.output(b.op('Gemm', inputs, { transA: transA ? 1 : 0, transB: transB ? 1 : 0 }), dtype, shape)
+      return b.model()
+    })
+
   const run = async <T extends Arrays>(a: Matrix<T>, b: Matrix<T>, transA: boolean, transB: boolean): Promise<T> => {
     const session = await sessionFor(a.data instanceof Float32Array ? 'float32' : 'float64', transA, transB)
     const feeds = { a: Tensor.of(a.data, [a.rows, a.cols]), b: Tensor.of(b.data, [b.rows, b.cols]) }
     const [result] = Object.values(await session.run(feeds))
+    return result!.data as T
+  }
+
+  const slicesSession = (dtype: 'float32' | 'float64'): Promise<Executable> =>
+    remembered(`slices ${dtype}`, () => {
+      const b = new GraphBuilder('slices')
+      const inputs = [b.input('a', dtype, [null, null]), b.input('slices', dtype, [null, null, null])]
+      b.output(b.op('MatMul', inputs), dtype, [null, null, null])
+      return b.model()
+    })
+
+  const runSlices = async <T extends Arrays>(a: Matrix<T>, { dims, data }: Slices<T>): Promise<T> => {
+    const session = await slicesSession(data instanceof Float32Array ? 'float32' : 'float64')
+    const [result] = Object.values(
+      await session.run({ a: Tensor.of(a.data, [a.rows, a.cols]), slices: Tensor.of(data, dims) }),
+    )
     return result!.data as T
   }
 
@@ -93,7 +116,45 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
       }
       return { rows: m, cols: n, data }
     },
+    async multiplySlices<T extends Arrays>(
+      a: Matrix<T>,
+      slices: Slices<T>,
+      { transposeA = false }: { readonly transposeA?: boolean } = {},
+    ): Promise<Slices<T>> {
+      const m = checkSlicesProduct(a, slices, { transposeA })
+      const { dims, data } = slices
+      const [outer, n, inner] = dims
+      if (outer * m * n * inner < SMALL) return plain.multiplySlices(a, slices, { transposeA })
+      // One slice, and slices of one column, are matrices.
+      if (outer === 1) {
+        const product = await engine.multiply(a, { rows: n, cols: inner, data }, { transposeA })
+        return { dims: [1, m, inner], data: product.data }
+      }
+      if (inner === 1) {
+        const product = await engine.multiply({ rows: outer, cols: n, data }, a, { transposeB: !transposeA })
+        return { dims: [outer, m, 1], data: product.data }
+      }
+      const left = transposeA ? transposedOf(a) : a
+      const step = Math.max(1, Math.floor(MOST_RESULT / (m * inner)))
+      if (outer <= step) return { dims: [outer, m, inner], data: await runSlices(left, slices) }
+      const out = (
+        data instanceof Float32Array ? new Float32Array(outer * m * inner) : new Float64Array(outer * m * inner)
+      ) as T
+      for (let first = 0; first < outer; first += step) {
+        const count = Math.min(step, outer - first)
+        const part = data.subarray(first * n * inner, (first + count) * n * inner) as T
+        out.set(await runSlices(left, { dims: [count, n, inner], data: part }), first * m * inner)
+      }
+      return { dims: [outer, m, inner], data: out }
+    },
     gram: (a, gramOptions) => gramOfUnfolding(engine, a, gramOptions),
+    ...tensorProducts((model) => evaluator.load(model, { optimization: 'disabled' }), MOST_RESULT),
   }
   return engine
+}
+
+function transposedOf<T extends Arrays>({ rows, cols, data }: Matrix<T>): Matrix<T> {
+  const out = (data instanceof Float32Array ? new Float32Array(rows * cols) : new Float64Array(rows * cols)) as T
+  for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) out[j * rows + i] = data[i * cols + j]!
+  return { rows: cols, cols: rows, data: out }
 }
