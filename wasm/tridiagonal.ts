@@ -233,6 +233,16 @@ function updateTrailing(a: usize, n: i32, low: i32, width: i32, packed: usize): 
   }
 }
 
+/** Columns start … start+count−1, from row `start` on, as rows of `columns`: eight of them share each cache line. */
+function copyColumns(a: usize, n: i32, start: i32, count: i32, columns: usize): void {
+  const stride = (<usize>n) << 3
+  for (let r = start; r < n; r++) {
+    const row = at(a + <usize>r * stride, start)
+    const to = at(columns, r)
+    for (let k = 0; k < count; k++) store<f64>(to + <usize>k * stride, load<f64>(at(row, k)))
+  }
+}
+
 /**
  * Reduces columns start … start+width−1 and updates the rest. Call for start = 0, width, 2·width … while start < n−1.
  *
@@ -240,6 +250,7 @@ function updateTrailing(a: usize, n: i32, low: i32, width: i32, packed: usize): 
  *   reflector: row i is v_i with zeros up to column i and 1 in column i+1.
  * @param w scratch, width · n numbers.
  * @param packed scratch, 8 · width · ceil(n / 4) numbers.
+ * @param columns scratch, width · n numbers.
  * @param diagonal,off,tau results, n numbers each; element n−1 of off and tau is not written, and the last diagonal
  *   element is written by the last panel.
  */
@@ -253,10 +264,12 @@ export function reducePanel(
   tau: usize,
   start: i32,
   width: i32,
+  columns: usize,
 ): void {
   const stride = (<usize>n) << 3
   const count = min(width, n - 1 - start)
   const panel = a + <usize>start * stride
+  copyColumns(a, n, start, count, columns)
   for (let k = 0; k < count; k++) {
     const i = start + k
     const next = i + 1
@@ -264,7 +277,7 @@ export function reducePanel(
     const v = panel + <usize>k * stride
     const wk = w + <usize>k * stride
     // Column i of the matrix becomes row i; the panel's earlier reflections are still to be applied to it.
-    for (let r = i; r < n; r++) set(v, r, load<f64>(at(a + <usize>r * stride, i)))
+    memory.copy(at(v, i), at(columns + <usize>k * stride, i), (<usize>(n - i)) << 3)
     for (let q = 0; q < k; q++) {
       const vq = panel + <usize>q * stride
       const wq = w + <usize>q * stride

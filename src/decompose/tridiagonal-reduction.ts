@@ -21,7 +21,7 @@ export interface TridiagonalReduction {
   readonly tau: Float64Array
 }
 
-/** `reducePanel` of `wasm/tridiagonal.ts`: addresses in bytes, then the first column and the panel's width. */
+/** `reducePanel` of `wasm/tridiagonal.ts`: addresses in bytes, then the first column, the panel's width and more scratch. */
 type ReducePanel = (
   a: number,
   n: number,
@@ -32,6 +32,7 @@ type ReducePanel = (
   tau: number,
   start: number,
   width: number,
+  columns: number,
 ) => void
 
 const PANEL = 32
@@ -60,7 +61,7 @@ export async function reduceToTridiagonal(
       'UNSUPPORTED',
       `Symmetric eigenproblem [${n}, ${n}]: at most ${LARGEST} rows fit into WebAssembly's memory. Use a range finder.`,
     )
-  const lengths = [n * n, PANEL * n, 8 * PANEL * Math.ceil(n / 4), n, n, n]
+  const lengths = [n * n, PANEL * n, 8 * PANEL * Math.ceil(n / 4), n, n, n, PANEL * n]
   const numbers = lengths.reduce((sum, length) => sum + length, 0)
   return kernel.use(numbers, async ({ memory, exports, kept }) => {
     const { views, addresses } = layOut(memory, lengths)
@@ -74,11 +75,11 @@ export async function reduceToTridiagonal(
     ]
     if (scale === 1) a.set(matrix.data)
     else for (let i = 0; i < a.length; i++) a[i] = matrix.data[i]! * scale
-    const [pa, pw, pp, pd, pe, pt] = addresses as [number, number, number, number, number, number]
+    const [pa, pw, pp, pd, pe, pt, pc] = addresses as [number, number, number, number, number, number, number]
     const reducePanel = exports.reducePanel as ReducePanel
     let turn = performance.now()
     for (let start = 0; start < n - 1; start += PANEL) {
-      reducePanel(pa, n, pw, pp, pd, pe, pt, start, PANEL)
+      reducePanel(pa, n, pw, pp, pd, pe, pt, start, PANEL, pc)
       if (performance.now() - turn > MILLISECONDS_PER_TURN) {
         await yieldToEventLoop()
         checkAborted(signal)
