@@ -21,14 +21,6 @@ export interface Slices<T extends Float32Array | Float64Array = Float32Array | F
   readonly data: T
 }
 
-/** Row-major matrices of one shape, one after the other: a tensor `[count, rows, cols]`. */
-export interface MatrixStack<T extends Float32Array | Float64Array = Float32Array | Float64Array> {
-  readonly count: number
-  readonly rows: number
-  readonly cols: number
-  readonly data: T
-}
-
 /** Multiplies matrices. Both operands have the same element type, and so has the result. */
 export interface MatrixEngine {
   /** `op(a) @ op(b)`, where `op` transposes when asked to. Results are the caller's. */
@@ -55,8 +47,6 @@ export interface MatrixEngine {
    * @param options.transpose `aᵀ a` instead of `a aᵀ`.
    */
   gram(a: Matrix, options?: { readonly transpose?: boolean }): Promise<Matrix64>
-  /** `a @ stack[s]` for every matrix of a stack. An engine without it is asked for one product after the other. */
-  multiplyStack?<T extends Float32Array | Float64Array>(a: Matrix<T>, stack: MatrixStack<T>): Promise<MatrixStack<T>>
   /**
    * The mode-n unfolding of a third-order tensor times the Khatri–Rao product of two factors, without forming either.
    * An engine without it is asked for plain products instead.

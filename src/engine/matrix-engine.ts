@@ -18,8 +18,8 @@ import {
 import { type Executable, GraphBuilder, type Model } from '../graph/index.ts'
 import { Tensor } from '../tensor/index.ts'
 import { createEvaluator } from './evaluator.ts'
+import { mttkrpGraphs } from './mttkrp.ts'
 import type { OrtRuntime } from './ort.ts'
-import { tensorProducts } from './tensor-products.ts'
 
 /** Options of {@link createMatrixEngine}. */
 export interface MatrixEngineOptions {
@@ -148,7 +148,7 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
       return { dims: [outer, m, inner], data: out }
     },
     gram: (a, gramOptions) => gramOfUnfolding(engine, a, gramOptions),
-    ...tensorProducts((model) => evaluator.load(model, { optimization: 'disabled' }), MOST_RESULT),
+    ...mttkrpGraphs((model) => evaluator.load(model, { optimization: 'disabled' }), MOST_RESULT),
   }
   return engine
 }
