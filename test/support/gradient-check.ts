@@ -29,12 +29,17 @@ export interface GradientCase {
   readonly outputs?: number
   /** Draws an element of an input; default: normal. Keep away from kinks by more than `step`. */
   readonly sample?: (random: Random, input: number) => number
-  /** `'float32'` only where ONNX Runtime has no float64 kernel; the tolerance must be looser then. */
+  /** `'float32'` only where ONNX Runtime has no float64 kernel and no reference is given; needs a looser tolerance. */
   readonly precision?: Precision
   /** Distance of the differences; default 1e-5 in float64, 0.02 in float32. */
   readonly step?: number
   readonly opset?: number
   readonly seed?: number
+  /**
+   * The same function of operators that have float64 kernels, where the operator itself has none: the finite
+   * differences are then those of this graph in float64, and the operator's float32 gradient is compared with them.
+   */
+  readonly reference?: GradientCase['build']
   /** Builds another graph than one node: gets the names of the inputs, gives those of the outputs. */
   readonly build?: (builder: GraphBuilder, inputs: readonly string[]) => readonly string[]
 }
@@ -54,10 +59,11 @@ export interface GradientErrors {
  * An input whose numeric gradient is zero is an error of the case: nothing would be tested.
  */
 export async function gradientErrors(operator: string, options: GradientCase): Promise<GradientErrors> {
-  const precision = options.precision ?? 'float64'
+  const precision = options.reference ? 'float32' : (options.precision ?? 'float64')
   const problem = await pose(operator, options, precision)
   const symbolic = await symbolicGradients(problem)
-  const numeric = await numericGradients(problem, options.step)
+  const substitute = options.reference && (await pose(operator, { ...options, build: options.reference }, 'float64'))
+  const numeric = await numericGradients(substitute ?? problem, options.step)
   const worst = (expected: Map<string, Float64Array>, actual: Map<string, Float64Array>): number =>
     Math.max(...[...expected].map(([name, values]) => relativeErrorOf(values, actual.get(name)!)))
   for (const [name, values] of numeric)
@@ -188,7 +194,7 @@ async function difference(
 
 /** Tolerances that {@link expectGradient} needs to be told where they differ from its own. */
 export interface Tolerances {
-  /** Against finite differences; default 1e-6, which only float64 reaches. */
+  /** Against finite differences; default 1e-6, which only float64 reaches, and 1e-5 with a reference. */
   readonly numeric?: number
   /** float32 graph against float64 graph; default 1e-5. */
   readonly float32?: number
@@ -201,7 +207,7 @@ export async function expectGradient(
   tolerances: Tolerances = {},
 ): Promise<void> {
   const errors = await gradientErrors(operator, options)
-  const { numeric = 1e-6, float32 = 1e-5 } = tolerances
+  const { numeric = options.reference ? 1e-5 : 1e-6, float32 = 1e-5 } = tolerances
   // Written so that NaN fails.
   if (!(errors.numeric <= numeric))
     throw new Error(`${operator}: gradient off by ${errors.numeric} from finite differences (allowed: ${numeric}).`)
