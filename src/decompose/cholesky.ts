@@ -13,6 +13,8 @@ import { layOut, WasmKernel } from './wasm-kernel.ts'
 const BLOCK = 128
 /** Up to this size one thread of WebAssembly is faster than products on the engine, block by block. */
 const LARGEST_IN_WASM = 1024
+/** Below this plain JavaScript takes no longer, and a module need not be compiled. */
+const SMALLEST_IN_WASM = 24
 
 const kernel = new WasmKernel(CHOLESKY_WASM)
 type Factor = (a: number, n: number, tolerance: number, diagonal: number) => number
@@ -44,7 +46,7 @@ export async function maybeCholesky(
   { tolerance = matrix.rows * 2 ** -52 }: { readonly tolerance?: number } = {},
 ): Promise<CholeskyFactor | undefined> {
   const n = matrix.rows
-  if (n <= BLOCK || n > LARGEST_IN_WASM) return blockedCholesky(engine, matrix, tolerance)
+  if (n < SMALLEST_IN_WASM || n > LARGEST_IN_WASM) return blockedCholesky(engine, matrix, tolerance)
   const blocks = Math.ceil(n / BLOCK)
   return kernel.use(n * n + n + BLOCK * BLOCK, ({ memory, exports }) => {
     const { views, addresses } = layOut(memory, [n * n, n, BLOCK * BLOCK])
