@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { randomTensor, randomTensor64 } from '../../test/support/tensors.ts'
-import { moveaxis, type Tensor, transposeTensor } from './index.ts'
+import { moveaxis, Tensor, transposeTensor } from './index.ts'
 
 /** Element by element from the definition. */
 function expectPermuted(tensor: Tensor, order: readonly number[], result: Tensor): void {
@@ -52,4 +52,26 @@ test('moveaxis moves one mode and keeps the order of the others', () => {
   expect(() => transposeTensor(x, [0, 1, 1, 2])).toThrow(
     'transposeTensor of [2, 3, 4, 5]: order must name each of 4 modes once; got [0, 1, 1, 2].',
   )
+})
+
+test('results too large to be written in place go through pieces, none of which is lost', () => {
+  const [m, n] = [2101, 2103]
+  for (const arrays of [Float32Array, Float64Array]) {
+    const x = Tensor.of(
+      arrays.from({ length: m * n }, (_, i) => i),
+      [m, n],
+    )
+    const { data } = transposeTensor(x)
+    let misplaced = 0
+    for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) if (data[j * m + i] !== i * n + j) misplaced++
+    expect(misplaced).toBe(0)
+  }
+})
+
+test('bits of numbers that are none come through', () => {
+  const bits = Uint32Array.from([0x7fc00001, 0xffffffff, 0x7f800001, 1, 0x80000000, 0x7ff00000])
+  const x = Tensor.of(new Float32Array(bits.buffer), [2, 3])
+  const { bytes } = transposeTensor(x)
+  const moved = new Uint32Array(bytes.buffer, bytes.byteOffset, 6)
+  expect([...moved]).toEqual([0, 3, 1, 4, 2, 5].map((at) => bits[at]))
 })

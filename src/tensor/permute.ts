@@ -2,12 +2,12 @@
  * Rearranging the modes of a tensor.
  *
  * Modes that stay neighbours are one mode for the copy. Then either the last mode stays last and whole runs are copied,
- * or the copy goes in tiles over the two modes that run fastest on either side, so that both sides use the cache lines
- * they touch.
+ * or the copy is a transposition of the two modes that run fastest on either side, for all indices of the others.
  */
 import { fail } from '../core/index.ts'
-import { checkMode, type Reals, realsOf, shapeText, zerosLike } from './reals.ts'
+import { checkMode, realsOf, shapeText, zerosLike } from './reals.ts'
 import { Tensor } from './tensor.ts'
+import { transposeInto, type Words, wordsOf } from './transpose-tiles.ts'
 
 /** One loop of a copy. */
 interface Loop {
@@ -16,7 +16,6 @@ interface Loop {
   readonly to: number
 }
 
-const TILE = 32
 /** From this length on a run is copied by `set`. */
 const LONG_RUN = 64
 
@@ -68,7 +67,7 @@ export function permuted(tensor: Tensor, order: readonly number[], what: string)
   const loops = loopsOf(tensor.shape, order)
   if (loops.length <= 1) return tensor.reshape(shape)
   const out = zerosLike(tensor, tensor.size)
-  if (tensor.size > 0) copy(data, out, loops)
+  if (tensor.size > 0) copy(wordsOf(data), wordsOf(out), loops)
   return Tensor.of(out, shape)
 }
 
@@ -98,53 +97,48 @@ function stridesOf(shape: readonly number[]): number[] {
   return strides
 }
 
-function copy(from: Reals, to: Reals, loops: readonly Loop[]): void {
+function copy(from: Words, to: Words, loops: readonly Loop[]): void {
   const last = loops.at(-1)!
   if (last.from === 1) {
-    forEachOffset(loops.slice(0, -1), (source, target) => copyRun(from, source, to, target, last.extent))
+    copyRuns(from, to, loops.slice(0, -1), last.extent)
     return
   }
   // The loop that runs fastest in the source, and the one that runs fastest in the result.
   const read = loops.find((loop) => loop.from === 1)!
   const outer = loops.filter((loop) => loop !== read && loop !== last)
-  forEachOffset(outer, (source, target) => transposeInto(from, source, to, target, read, last))
+  const job = { rows: last.extent, cols: read.extent, down: last.from, across: read.to }
+  forEachOffset(outer, (source, target) => transposeInto(from, to, { ...job, source, target }))
 }
 
-function copyRun(from: Reals, source: number, to: Reals, target: number, length: number): void {
-  if (length >= LONG_RUN) to.set(from.subarray(source, source + length), target)
-  else for (let i = 0; i < length; i++) to[target + i] = from[source + i]!
+function copyRuns(from: Words, to: Words, loops: readonly Loop[], length: number): void {
+  if (length >= LONG_RUN)
+    forEachOffset(loops, (source, target) => to.set(from.subarray(source, source + length), target))
+  else if (from instanceof Int32Array)
+    forEachOffset(loops, (source, target) => copyBits(from, source, to as Int32Array, target, length))
+  else forEachOffset(loops, (source, target) => copyDoubles(from, source, to as Float64Array, target, length))
 }
 
-/** Element (x of `read`, y of `write`): contiguous along x in the source, along y in the result. */
-function transposeInto(from: Reals, source: number, to: Reals, target: number, read: Loop, write: Loop): void {
-  const [rows, cols] = [write.extent, read.extent]
-  const [down, across] = [write.from, read.to]
-  for (let y0 = 0; y0 < rows; y0 += TILE) {
-    const y1 = Math.min(rows, y0 + TILE)
-    for (let x0 = 0; x0 < cols; x0 += TILE) {
-      const x1 = Math.min(cols, x0 + TILE)
-      for (let x = x0; x < x1; x++) {
-        const place = target + x * across
-        let at = source + x + y0 * down
-        for (let y = y0; y < y1; y++) {
-          to[place + y] = from[at]!
-          at += down
-        }
-      }
-    }
-  }
+function copyBits(from: Int32Array, source: number, to: Int32Array, target: number, length: number): void {
+  for (let i = 0; i < length; i++) to[target + i] = from[source + i]!
+}
+
+/** {@link copyBits} for numbers of eight bytes; see transpose-tiles.ts for why these are two functions. */
+function copyDoubles(from: Float64Array, source: number, to: Float64Array, target: number, length: number): void {
+  for (let i = 0; i < length; i++) to[target + i] = from[source + i]!
 }
 
 /** Calls `visit` with the offsets of every combination of the loops, in the order of the result. */
 function forEachOffset(loops: readonly Loop[], visit: (source: number, target: number) => void): void {
-  const index = loops.map(() => 0)
+  const inner = loops.at(-1) ?? { extent: 1, from: 0, to: 0 }
+  const outer = loops.slice(0, -1)
+  const index = outer.map(() => 0)
   let source = 0
   let target = 0
   for (;;) {
-    visit(source, target)
-    let level = loops.length - 1
+    for (let i = 0; i < inner.extent; i++) visit(source + i * inner.from, target + i * inner.to)
+    let level = outer.length - 1
     for (; level >= 0; level--) {
-      const loop = loops[level]!
+      const loop = outer[level]!
       source += loop.from
       target += loop.to
       index[level]! += 1
