@@ -165,7 +165,7 @@ const pad: GradientRule = (context) => {
     const outside = emit.sub(emit.sum(g, [...shape.keys()]), emit.sum(dx, [...shape.keys()]))
     return emit.reshape(outside, emit.shape(inputs[2]!))
   }
-  return [dx, needs(2) ? fill() : undefined]
+  return [dx, undefined, needs(2) ? fill() : undefined]
 }
 
 /** Regions of a tensor. */
