@@ -20,28 +20,37 @@ export function khatriRaoRowsInto(
   rank: number,
   { first, count, weights }: { readonly first: number; readonly count: number; readonly weights?: Reals | undefined },
 ): void {
-  const levels = matrices.length
+  const outer = matrices.slice(0, -1)
   // prefix[l] holds weights · M₀ … M_{l−1} at the current indices.
-  const prefix = Array.from({ length: Math.max(levels, 1) }, () => new Float64Array(rank).fill(1))
+  const prefix = Array.from({ length: outer.length + 1 }, () => new Float64Array(rank).fill(1))
   if (weights) prefix[0]!.set(weights)
-  const index = indexOf(matrices, first)
+  const top = prefix.at(-1)!
   const last = matrices.at(-1)
-  let stale = 1
-  for (let row = 0; row < count; row++) {
-    for (let level = stale; level < levels; level++)
-      times(prefix[level - 1]!, matrices[level - 1]!.data, index[level - 1]! * rank, prefix[level]!, 0, rank)
-    stale = levels
-    const top = prefix.at(-1)!
-    if (last) times(top, last.data, index[levels - 1]! * rank, out, row * rank, rank)
-    else out.set(top, row * rank)
+  if (!last) {
+    if (count > 0) out.set(top)
+    return
+  }
+  const index = indexOf(matrices, first)
+  let begin = index[outer.length]!
+  let stale = 0
+  for (let row = 0; row < count; ) {
+    for (let level = stale; level < outer.length; level++)
+      times(prefix[level]!, outer[level]!.data, index[level]! * rank, prefix[level + 1]!)
+    const rows = Math.min(count - row, last.rows - begin)
+    const part = last.data.subarray(begin * rank, (begin + rows) * rank)
+    const target = out.subarray(row * rank, (row + rows) * rank)
+    if (part instanceof Float32Array && target instanceof Float32Array) timesSingles(top, part, target)
+    else timesRows(top, part, target)
+    row += rows
+    begin = 0
     // The next index; every prefix that a changed one is part of has to be made again.
-    for (let level = levels - 1; level >= 0; level--) {
-      index[level]! += 1
-      if (index[level]! < matrices[level]!.rows) break
-      index[level] = 0
-      stale = level
+    stale = outer.length - 1
+    for (; stale >= 0; stale--) {
+      index[stale]! += 1
+      if (index[stale]! < outer[stale]!.rows) break
+      index[stale] = 0
     }
-    stale = Math.max(1, stale)
+    stale = Math.max(0, stale)
   }
 }
 
@@ -56,6 +65,20 @@ function indexOf(matrices: readonly FactorRows[], row: number): number[] {
   return index
 }
 
-function times(a: Float64Array, b: Reals, bStart: number, out: Reals, start: number, count: number): void {
-  for (let r = 0; r < count; r++) out[start + r] = a[r]! * b[bStart + r]!
+function times(a: Float64Array, b: Reals, start: number, out: Float64Array): void {
+  for (let r = 0; r < out.length; r++) out[r] = a[r]! * b[start + r]!
+}
+
+/** Each row of `rows` times `factors`. */
+function timesRows(factors: Float64Array, rows: Reals, out: Reals): void {
+  const rank = factors.length
+  for (let start = 0; start < rows.length; start += rank)
+    for (let r = 0; r < rank; r++) out[start + r] = factors[r]! * rows[start + r]!
+}
+
+/** {@link timesRows} for float32, twice as fast as a loop that has to expect both types. */
+function timesSingles(factors: Float64Array, rows: Float32Array, out: Float32Array): void {
+  const rank = factors.length
+  for (let start = 0; start < rows.length; start += rank)
+    for (let r = 0; r < rank; r++) out[start + r] = factors[r]! * rows[start + r]!
 }
