@@ -133,6 +133,25 @@ function inverseOf({ rows: n, data: l }: Matrix64): Matrix64 {
 }
 
 /**
+ * L⁻¹ of the Cholesky factor A = L Lᵀ of a small matrix, or `undefined` when A is not positive definite; one thread.
+ *
+ * @param matrix and options as for {@link maybeCholesky}.
+ */
+export async function maybeInverseCholesky(matrix: Matrix64, tolerance: number): Promise<Matrix64 | undefined> {
+  const n = matrix.rows
+  return kernel.use(2 * n * n + n, ({ memory, exports }) => {
+    const { views, addresses } = layOut(memory, [n * n, n, n * n])
+    const [a, diagonal, inverse] = addresses as [number, number, number]
+    views[0]!.set(matrix.data)
+    if (!(exports.factor as Factor)(a, n, tolerance, diagonal)) return undefined
+    // What is above the diagonal is not written.
+    views[2]!.fill(0)
+    ;(exports.invertBlock as InvertBlock)(a, n, 0, n, inverse)
+    return { rows: n, cols: n, data: views[2]!.slice() }
+  })
+}
+
+/**
  * The extreme eigenvalues of A = L Lᵀ, roughly: the largest a few percent low, the smallest a few percent high.
  */
 export async function extremeEigenvalues({ lower }: CholeskyFactor): Promise<{ largest: number; smallest: number }> {

@@ -8,6 +8,13 @@ export {
   solveLowerTransposed,
   solveSymmetricPositive,
 } from './cholesky.ts'
+export type {
+  Contraction,
+  ContractionInputs,
+  ContractionOutputs,
+  ContractionSpec,
+  UpdateEquations,
+} from './contraction.ts'
 export type { CpOptions, CpProgress, CpResult } from './cp/cp-options.ts'
 export { type ParafacOptions, parafac } from './cp/parafac.ts'
 export {

@@ -5,6 +5,8 @@
  * {@link MatrixEngine}, which `engine/` implements over ONNX Runtime.
  */
 
+import type { Contraction, ContractionSpec } from './contraction.ts'
+
 /** A row-major matrix: element (i, j) is `data[i * cols + j]`. */
 export interface Matrix<T extends Float32Array | Float64Array = Float32Array | Float64Array> {
   readonly rows: number
@@ -59,4 +61,11 @@ export interface MatrixEngine {
     factors: readonly [Matrix<T>, Matrix<T>],
     mode: 0 | 1 | 2,
   ): Promise<Matrix<T>>
+  /**
+   * Makes a tensor ready for updates of CP factors; absent, or `undefined` for tensors too small to be worth it: they are
+   * done by {@link multiply}. The result is to be released.
+   */
+  maybePrepareContraction?<T extends Float32Array | Float64Array>(
+    spec: ContractionSpec<T>,
+  ): Promise<Contraction<T> | undefined>
 }

@@ -17,6 +17,7 @@ import {
 } from '../decompose/index.ts'
 import { type Executable, GraphBuilder, type Model } from '../graph/index.ts'
 import { Tensor } from '../tensor/index.ts'
+import { maybeContraction } from './contraction.ts'
 import { createEvaluator } from './evaluator.ts'
 import { mttkrpGraphs } from './mttkrp.ts'
 import type { OrtRuntime } from './ort.ts'
@@ -39,6 +40,9 @@ const SESSION_OPTIONS = {
   extra: { session: { intra_op: { allow_spinning: '0' } } },
 }
 
+/** A contraction's intermediate results are the same size in every run: an arena, which ends with it, keeps their pages. */
+const CONTRACTION_OPTIONS = { ...SESSION_OPTIONS, enableCpuMemArena: true }
+
 /** Products of fewer multiplications than this are not worth a call. */
 const SMALL = 48 ** 3
 /** Elements of a result that the runtime makes at once: 64 MB in float32. */
@@ -54,6 +58,7 @@ type Arrays = Float32Array | Float64Array
  */
 export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOptions = {}): MatrixEngine {
   const evaluator = createEvaluator(runtime, { ...options, sessionOptions: SESSION_OPTIONS })
+  const contractions = createEvaluator(runtime, { ...options, sessionOptions: CONTRACTION_OPTIONS })
   const plain = createPlainMatrixEngine()
   const sessions = new Map<string, Promise<Executable>>()
 
@@ -148,6 +153,7 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
       return { dims: [outer, m, inner], data: out }
     },
     gram: (a, gramOptions) => gramOfUnfolding(engine, a, gramOptions),
+    maybePrepareContraction: (spec) => maybeContraction(contractions, spec),
     ...mttkrpGraphs((model) => evaluator.load(model, { optimization: 'disabled' }), MOST_RESULT),
   }
   return engine

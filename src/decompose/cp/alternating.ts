@@ -8,8 +8,8 @@ import { checkAborted } from '../../core/index.ts'
 import type { MatrixEngine } from '../matrix.ts'
 import { sumOfSquares } from '../matrix-layout.ts'
 import type { CheckedCp, CpProgress, Reals } from './cp-options.ts'
-import { DimensionTree } from './dimension-tree.ts'
-import { gramOfFactor, hadamard, solveFactor } from './normal-equations.ts'
+import { DimensionTree, type FactorUpdate } from './dimension-tree.ts'
+import { gramOfFactor, hadamard, updateEquations } from './normal-equations.ts'
 import { forEachPart, squaredResidual } from './residual.ts'
 
 /** What sweeps need to know. */
@@ -25,9 +25,12 @@ export interface SweepOptions {
 
 /** Where sweeps ended. */
 export interface SweepResult<T extends Reals> {
+  /** `[rank, i_k]`, components in rows. */
   readonly factors: readonly T[]
   readonly errors: number[]
   readonly converged: boolean
+  /** ‖X − X̂‖ / ‖X‖ of the factors, from the elements. */
+  readonly relativeError: number
 }
 
 /** Squared distances below this share of the squared numbers they are the difference of are computed again. */
@@ -39,97 +42,105 @@ const MOST_FAILURES = 4
 
 /** The state of one decomposition between updates. */
 export class Alternation<T extends Reals> {
-  factors: T[]
   readonly #engine: MatrixEngine
   readonly #problem: CheckedCp & { readonly data: T }
   readonly #options: SweepOptions
   readonly #tree: DimensionTree<T>
-  /** AᵀA of every factor. */
+  /** `[rank, i_k]` */
+  #factors: T[]
+  /** A Aᵀ of every factor. */
   #grams: Float64Array[] = []
+  /** The first update of the next sweep, where it is known already. */
+  #next: FactorUpdate<T> | undefined
   /** The tensor, missing elements filled in. */
   readonly #data: T
   readonly #squaredNorm: number
 
-  /** @param factors `[i_k, rank]` to start from; replaced, not written to. */
+  /** @param factors `[rank, i_k]` to start from; not written to. */
   constructor(
     engine: MatrixEngine,
     problem: CheckedCp & { readonly data: T },
     factors: readonly T[],
     options: SweepOptions,
   ) {
+    const { data, shape, rank, mask } = problem
     this.#engine = engine
     this.#problem = problem
     this.#options = options
-    this.factors = [...factors]
-    this.#data = problem.mask ? (problem.data.slice() as T) : problem.data
-    this.#tree = new DimensionTree(engine, this.#data, problem.shape, problem.rank)
-    this.#squaredNorm = sumOfSquares(problem.data)
+    this.#factors = [...factors]
+    this.#data = mask ? (data.slice() as T) : data
+    this.#tree = new DimensionTree(engine, this.#data, { shape, rank, changing: mask !== undefined })
+    this.#squaredNorm = sumOfSquares(data)
   }
 
   /** Sweeps until the error stays or sweeps run out. */
   async run(): Promise<SweepResult<T>> {
     const { maxIterations, tolerance, lineSearch, onProgress } = this.#options
+    const { mask, modes } = this.#problem
     const errors: number[] = []
     const search = { power: 2, failures: 0 }
-    let converged = false
-    if (this.#problem.modes.length === 0) return { factors: this.factors, errors, converged: true }
-    this.#grams = await this.#gramsOf(this.factors)
-    if (this.#problem.mask) await this.#impute()
-    for (let sweep = 0; sweep < maxIterations && !converged; sweep++) {
-      const before = this.factors.slice()
-      let error = await this.#sweep()
-      if (lineSearch && sweep % 2 === 0 && sweep >= FIRST_JUMP)
-        error = await this.#extrapolate(before, error, sweep, search)
-      if (this.#problem.mask) await this.#impute()
-      converged = errors.length > 0 && Math.abs(errors.at(-1)! - error) < tolerance
-      errors.push(error)
-      onProgress?.({ stage: 'cp', done: sweep + 1, total: maxIterations, relativeError: error })
+    let converged = modes.length === 0
+    try {
+      this.#grams = await this.#gramsOf(this.#factors)
+      if (mask) await this.#impute()
+      for (let sweep = 0; sweep < maxIterations && !converged; sweep++) {
+        const before = this.#factors.slice()
+        let error = await this.#sweep()
+        if (lineSearch && sweep % 2 === 0 && sweep >= FIRST_JUMP)
+          error = await this.#extrapolate(before, error, sweep, search)
+        if (mask) await this.#impute()
+        converged = errors.length > 0 && Math.abs(errors.at(-1)! - error) < tolerance
+        errors.push(error)
+        onProgress?.({ stage: 'cp', done: sweep + 1, total: maxIterations, relativeError: error })
+      }
+      return { factors: this.#factors, errors, converged, relativeError: await this.#residual(this.#factors) }
+    } finally {
+      await this.#tree.release()
     }
-    return { factors: this.factors, errors, converged }
-  }
-
-  /** ‖X − X̂‖ / ‖X‖ of the factors, from the elements. */
-  async relativeError(): Promise<number> {
-    return this.#relative(await squaredResidual(this.#engine, this.#problem, this.factors, this.#options.signal))
   }
 
   /** Updates every factor once; the relative error after. */
   async #sweep(): Promise<number> {
-    const { rank, modes } = this.#problem
-    let mttkrp: T | undefined
+    const { modes } = this.#problem
+    let last: FactorUpdate<T> | undefined
     for (const mode of modes) {
       checkAborted(this.#options.signal)
-      mttkrp = await this.#tree.mttkrp(mode, this.factors)
-      const gram = hadamard(this.#grams, rank, mode)
-      for (let r = 0; r < rank; r++) gram[r * (rank + 1)]! += this.#options.l2
-      this.factors[mode] = await solveFactor(this.#engine, gram, mttkrp, this.factors[mode]!)
-      this.#grams[mode] = await gramOfFactor(this.#engine, this.factors[mode]!, rank)
-      this.#tree.changed(mode)
+      last = this.#next ?? (await this.#update(mode, this.#factors, this.#grams))
+      this.#next = undefined
+      this.#factors[mode] = last.factor
+      this.#grams[mode] = last.gram
     }
-    return this.#errorOf(this.factors, this.#grams, modes.at(-1)!, mttkrp!)
+    return this.#errorOf(this.#factors, this.#grams, modes.at(-1)!, last!.mttkrp)
   }
 
-  /** The relative error of factors, given the MTTKRP of one mode with all the other factors. */
+  async #update(mode: number, factors: readonly T[], grams: readonly Float64Array[]): Promise<FactorUpdate<T>> {
+    const { rank } = this.#problem
+    const gram = hadamard(grams, mode)
+    for (let r = 0; r < rank; r++) gram[r * (rank + 1)]! += this.#options.l2
+    return this.#tree.update(mode, factors, await updateEquations(gram, factors[mode]!))
+  }
+
+  /** The relative error of factors, given the MTTKRP of one mode with the others of these factors. */
   async #errorOf(factors: readonly T[], grams: readonly Float64Array[], mode: number, mttkrp: T): Promise<number> {
-    const { rank, mask } = this.#problem
-    if (!mask) {
-      const [inner, innerSize] = sumOfProducts(mttkrp, factors[mode]!)
-      const [square, squareSize] = sumOf(hadamard(grams, rank))
-      const distance = this.#squaredNorm - 2 * inner + square
-      const size = this.#squaredNorm + 2 * innerSize + squareSize
-      if (distance > CANCELLED[mttkrp instanceof Float32Array ? 'float32' : 'float64'] * size)
-        return this.#relative(distance)
-    }
-    return this.#relative(await squaredResidual(this.#engine, this.#problem, factors, this.#options.signal))
+    if (this.#problem.mask) return this.#residual(factors)
+    const [inner, innerSize] = sumOfProducts(mttkrp, factors[mode]!)
+    const [square, squareSize] = sumOf(hadamard(grams))
+    const distance = this.#squaredNorm - 2 * inner + square
+    const size = this.#squaredNorm + 2 * innerSize + squareSize
+    const enough = CANCELLED[mttkrp instanceof Float32Array ? 'float32' : 'float64'] * size
+    return distance > enough ? Math.sqrt(distance / this.#squaredNorm) : this.#residual(factors)
   }
 
-  #relative(squaredDistance: number): number {
-    return squaredDistance === 0 ? 0 : Math.sqrt(squaredDistance / this.#squaredNorm)
+  async #residual(factors: readonly T[]): Promise<number> {
+    const { shape, rank } = this.#problem
+    const cp = { shape, rank, factors }
+    const squared = await squaredResidual(this.#engine, this.#problem, cp, this.#options.signal)
+    return squared === 0 ? 0 : Math.sqrt(squared / this.#squaredNorm)
   }
 
   /**
-   * Goes on in the direction of the last sweep, by Bro's heuristic step, if that lowers the error. Finding out costs the
-   * matrix product with which the next sweep begins.
+   * Goes on in the direction of the last sweep, by Bro's heuristic step, if that lowers the error. What it takes to find
+   * out is what the next sweep begins with.
    *
    * @returns the relative error of the factors that are kept.
    * @see Bro, "Multi-way analysis in the food industry", PhD thesis, University of Amsterdam, 1998, section 4.
@@ -141,29 +152,27 @@ export class Alternation<T extends Reals> {
     search: { power: number; failures: number },
   ): Promise<number> {
     const jump = sweep ** (1 / search.power)
-    const there = this.factors.map((factor, mode) => extrapolated(before[mode]!, factor, jump))
+    const fixed = (mode: number): boolean => this.#factors[mode] === before[mode]
+    const there = this.#factors.map((factor, mode) =>
+      fixed(mode) ? factor : extrapolated(before[mode]!, factor, jump),
+    )
     const grams = await this.#gramsOf(there)
     const first = this.#problem.modes[0]!
-    this.#allChanged()
-    const mttkrp = this.#problem.mask ? there[first]! : await this.#tree.mttkrp(first, there)
-    const reached = await this.#errorOf(there, grams, first, mttkrp)
+    const next = this.#problem.mask ? undefined : await this.#update(first, there, grams)
+    const reached = await this.#errorOf(there, grams, first, next?.mttkrp ?? there[first]!)
     if (reached < error) {
-      this.factors = there
+      this.#factors = there
       this.#grams = grams
+      this.#next = next
       search.failures = 0
       return reached
     }
-    this.#allChanged()
     search.failures += 1
     if (search.failures === MOST_FAILURES) {
       search.power += 1
       search.failures = 0
     }
     return error
-  }
-
-  #allChanged(): void {
-    for (const mode of this.#problem.modes) this.#tree.changed(mode)
   }
 
   async #gramsOf(factors: readonly T[]): Promise<Float64Array[]> {
@@ -183,7 +192,7 @@ export class Alternation<T extends Reals> {
     const fill = (part: T, start: number): void => {
       for (let at = 0; at < part.length; at++) if (mask![start + at] === 0) data[start + at] = part[at]!
     }
-    await forEachPart(this.#engine, shape, rank, this.factors, fill, this.#options.signal)
+    await forEachPart(this.#engine, { shape, rank, factors: this.#factors }, fill, this.#options.signal)
     this.#tree.replace(data)
   }
 }

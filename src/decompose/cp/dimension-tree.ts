@@ -4,125 +4,205 @@
  * Modes are updated in turn. When mode n is due, the modes d … n−1 (in the cyclic order) that were updated last are
  * contracted in one matrix product, which leaves a partial result over the modes n, n+1, …, d−1; it serves these in
  * turn, each by a cheap pass. With one contracted mode that is N / (N − 1) large products per sweep instead of N; which
- * d is best depends on the extents, short modes make long partial results. Results are those of ALS as ever.
+ * d is best depends on the extents, short modes make long partial results. The updates are those of ALS as ever.
  *
- * The tensor is kept once per first mode n that occurs, its modes turned so that the contracted ones come last: there
- * is nothing to rearrange in a sweep.
+ * The tensor is kept once per mode n that begins a product, its modes turned so that the contracted ones come last:
+ * there is nothing to rearrange in a sweep.
  *
  * Sources: Phan, Tichavský, Cichocki, "Fast alternating LS algorithms for high order CANDECOMP/PARAFAC tensor
  * factorizations", IEEE Trans. Signal Processing 61(19), 2013; Ma, Solomonik, "Efficient parallel CP decomposition with
  * pairwise perturbation and multi-sweep dimension tree", IPDPS 2021.
  */
-import type { Matrix, MatrixEngine } from '../matrix.ts'
-import { arrayLike, transposed } from '../matrix-layout.ts'
+import { sizeOf } from '../../tensor/index.ts'
+import type { Contraction, ContractionOutputs, UpdateEquations } from '../contraction.ts'
+import type { MatrixEngine } from '../matrix.ts'
+import { transposed } from '../matrix-layout.ts'
 import type { Reals } from './cp-options.ts'
-import { khatriRaoRows, type Side, weightedSums } from './partial-sums.ts'
+import { solveUpdate } from './normal-equations.ts'
+import { contractFirst, contractRest, khatriRaoRows, plainContraction } from './plain-contraction.ts'
+
+/** An update of a factor: what {@link Contraction} gives, `rest` kept here. */
+export interface FactorUpdate<T extends Reals> {
+  /** M `[rank, extent]` */
+  readonly mttkrp: T
+  /** `[rank, extent]` */
+  readonly factor: T
+  /** `[rank, rank]` */
+  readonly gram: Float64Array
+}
 
 /** The tensor with some modes contracted. */
 interface Partial<T extends Reals> {
   /** Modes left, in the order of the data. */
   readonly left: readonly number[]
-  /** Modes contracted, and the versions of their factors. */
-  readonly done: readonly (readonly [mode: number, version: number])[]
-  /** `[Π left, rank]` */
+  /** Modes contracted, and the factors they were contracted with. */
+  readonly done: readonly (readonly [mode: number, factor: T])[]
+  /** `[rank, Π left]` */
   readonly data: T
 }
 
-/** Time of a multiply-add in the matrix product, and of reading or writing an element of a partial result. */
-const COST = { product: 1, write: 12, read: 20 } as const
+/** Multiply-adds of the large product that take the time of writing or reading one number. */
+const PASS = 12
+/** The same for making a number of a Khatri–Rao product. */
+const MAKE = 40
 
-/** MTTKRPs of one tensor. */
+/** What a product that begins with some mode keeps and contracts. */
+interface Turn<T extends Reals> {
+  readonly kept: readonly number[]
+  readonly contracted: readonly number[]
+  readonly contraction: Contraction<T>
+}
+
+/** MTTKRPs of one tensor, and updates of its factors. Factors are `[rank, extent]`, and replaced, never written to. */
 export class DimensionTree<T extends Reals> {
   readonly #engine: MatrixEngine
   readonly #shape: readonly number[]
   readonly #rank: number
-  /** The tensor with mode n first, then n+1, …; made when first needed. */
-  readonly #turned: (T | undefined)[]
-  readonly #versions: number[]
+  readonly #changing: boolean
+  #data: T
+  /** The changing tensor with mode n first. */
+  readonly #turned = new Map<number, T>()
+  readonly #turns = new Map<string, Promise<Turn<T>>>()
   #partial: Partial<T> | undefined
 
-  /** @param data not written to, and to stay as it is until {@link replace}. */
-  constructor(engine: MatrixEngine, data: T, shape: readonly number[], rank: number) {
+  /** @param data not written to. @param options.changing whether {@link replace} will be called. */
+  constructor(
+    engine: MatrixEngine,
+    data: T,
+    { shape, rank, changing }: { readonly shape: readonly number[]; readonly rank: number; readonly changing: boolean },
+  ) {
     this.#engine = engine
     this.#shape = shape
     this.#rank = rank
-    this.#turned = shape.map((_, mode) => (mode === 0 ? data : undefined))
-    this.#versions = shape.map(() => 0)
-  }
-
-  /** Says that the factor of a mode has changed. */
-  changed(mode: number): void {
-    this.#versions[mode]! += 1
+    this.#changing = changing
+    this.#data = data
   }
 
   /** Puts other elements into the tensor. */
   replace(data: T): void {
-    this.#turned.fill(undefined)
-    this.#turned[0] = data
+    this.#data = data
+    this.#turned.clear()
     this.#partial = undefined
   }
 
-  /** The MTTKRP of a mode, `[i_n, rank]`. @param factors `[i_k, rank]` of every mode, row-major. */
+  /** Frees what the engine holds. */
+  async release(): Promise<void> {
+    for (const turn of this.#turns.values()) await (await turn).contraction.release()
+    this.#turns.clear()
+  }
+
+  /** The MTTKRP of a mode, `[rank, i_n]`. */
   async mttkrp(mode: number, factors: readonly T[]): Promise<T> {
-    const partial = await this.#partialFor(mode, factors)
-    const { left, data } = partial
+    const partial = this.#usable(mode, factors)
+    if (partial) return this.#mttkrpOf(partial, factors)
+    const turn = await this.#turn(mode, 1)
+    const { mttkrp } = await this.#run(turn, factors, undefined)
+    this.#partial = { left: [mode], done: turn.contracted.map((k) => [k, factors[k]!]), data: mttkrp }
+    return mttkrp
+  }
+
+  /** Updates the factor of a mode. @returns what is to be put in its place. */
+  async update(mode: number, factors: readonly T[], equations: UpdateEquations): Promise<FactorUpdate<T>> {
+    const partial = this.#usable(mode, factors)
+    if (partial) {
+      const mttkrp = this.#mttkrpOf(partial, factors)
+      const solved = await solveUpdate(this.#engine, equations, mttkrp)
+      if (partial.left.length > 1) this.#partial = this.#withoutFirst(partial, solved.factor)
+      return { mttkrp, ...solved }
+    }
+    const turn = await this.#turn(mode, keptModes(this.#shape, mode, this.#rank))
+    const { mttkrp, update } = await this.#run(turn, factors, equations)
+    const { factor, gram, rest } = update!
+    const done = turn.contracted.map((k) => [k, factors[k]!] as const)
+    this.#partial = rest
+      ? { left: turn.kept.slice(1), done: [...done, [mode, factor]], data: rest }
+      : { left: [mode], done, data: mttkrp }
+    return { mttkrp, factor, gram }
+  }
+
+  #run(turn: Turn<T>, factors: readonly T[], equations: UpdateEquations | undefined): Promise<ContractionOutputs<T>> {
+    const [first, ...others] = turn.kept
+    return turn.contraction.run({
+      others: others.map((k) => factors[k]!),
+      contracted: turn.contracted.map((k) => factors[k]!),
+      equations,
+      data: this.#changing ? this.#turnedTo(first!) : undefined,
+    })
+  }
+
+  /** The partial result with the mode first, if it comes from these factors. */
+  #usable(mode: number, factors: readonly T[]): Partial<T> | undefined {
+    let partial = this.#partial
+    if (!partial?.left.includes(mode) || partial.done.some(([k, factor]) => factors[k] !== factor)) return undefined
+    // Modes before it are not updated in their turn.
+    while (partial.left[0] !== mode) partial = this.#withoutFirst(partial, factors[partial.left[0]!]!)
+    return partial
+  }
+
+  #withoutFirst({ left, done, data }: Partial<T>, factor: T): Partial<T> {
+    const [first, ...rest] = left
+    return { left: rest, done: [...done, [first!, factor]], data: contractFirst(data, factor, this.#rank) }
+  }
+
+  #mttkrpOf({ left, data }: Partial<T>, factors: readonly T[]): T {
     if (left.length === 1) return data
-    const place = left.indexOf(mode)
-    const side = (modes: readonly number[]): Side => this.#side(modes, factors)
-    return weightedSums(data, side(left.slice(0, place)), this.#shape[mode]!, side(left.slice(place + 1)), this.#rank)
+    const others = left.slice(1).map((k) => factors[k]!)
+    return contractRest(data, khatriRaoRows(others, this.#rank), this.#rank)
   }
 
-  #side(modes: readonly number[], factors: readonly T[]): Side {
-    return khatriRaoRows(
-      modes.map((mode) => ({ rows: this.#shape[mode]!, data: factors[mode]! })),
-      this.#rank,
-    )
+  #turn(mode: number, count: number): Promise<Turn<T>> {
+    const key = `${mode} ${count}`
+    let turn = this.#turns.get(key)
+    if (!turn) {
+      turn = this.#prepare(mode, count)
+      this.#turns.set(key, turn)
+    }
+    return turn
   }
 
-  async #partialFor(mode: number, factors: readonly T[]): Promise<Partial<T>> {
-    const current = this.#partial
-    if (current?.left.includes(mode) && current.done.every(([k, version]) => this.#versions[k] === version))
-      return current
-    const order = this.#shape.map((_, k) => (mode + k) % this.#shape.length)
-    const kept = keptModes(
-      order.map((k) => this.#shape[k]!),
-      this.#rank,
-    )
-    const [left, contracted] = [order.slice(0, kept), order.slice(kept)]
-    const side = this.#side(contracted, factors)
-    const right = arrayLike(factors[0]!, side.data.length) as T
-    right.set(side.data)
-    const tensor = this.#turnedTo(mode)
-    const a: Matrix<T> = { rows: tensor.length / side.rows, cols: side.rows, data: tensor }
-    // The old partial result goes before the new one comes.
-    this.#partial = undefined
-    const { data } = await this.#engine.multiply(a, { rows: side.rows, cols: this.#rank, data: right })
-    this.#partial = { left, done: contracted.map((k) => [k, this.#versions[k]!]), data }
-    return this.#partial
+  async #prepare(mode: number, count: number): Promise<Turn<T>> {
+    const order = turnedModes(this.#shape.length, mode)
+    const [kept, contracted] = [order.slice(0, count), order.slice(count)]
+    const extents = (modes: readonly number[]): number[] => modes.map((k) => this.#shape[k]!)
+    const spec = {
+      data: this.#changing ? this.#data : this.#turnedTo(mode),
+      first: this.#shape[mode]!,
+      others: extents(kept.slice(1)),
+      contracted: extents(contracted),
+      rank: this.#rank,
+      changing: this.#changing,
+    }
+    const contraction = (await this.#engine.maybePrepareContraction?.(spec)) ?? plainContraction(this.#engine, spec)
+    return { kept, contracted, contraction }
   }
 
+  /** The tensor with the mode first; kept only while it may be asked for again. */
   #turnedTo(mode: number): T {
-    const known = this.#turned[mode]
+    const known = mode === 0 ? this.#data : this.#turned.get(mode)
     if (known) return known
-    const data = this.#turned[0]!
-    let rows = 1
-    for (let k = 0; k < mode; k++) rows *= this.#shape[k]!
-    const { data: turned } = transposed({ rows, cols: data.length / rows, data })
-    this.#turned[mode] = turned
-    return turned
+    const rows = sizeOf(this.#shape.slice(0, mode))
+    const { data } = transposed({ rows, cols: this.#data.length / rows, data: this.#data })
+    if (this.#changing) this.#turned.set(mode, data)
+    return data
   }
 }
 
-/** How many of the modes, the next ones to be updated first, a partial result should keep: the least time per update. */
-function keptModes(extents: readonly number[], rank: number): number {
-  const size = extents.reduce((product, extent) => product * extent, 1)
-  let best = { kept: 1, cost: Number.POSITIVE_INFINITY }
+function turnedModes(order: number, first: number): number[] {
+  return Array.from({ length: order }, (_, k) => (first + k) % order)
+}
+
+/** How many modes from one on a product should keep, so that the time per update is least. */
+function keptModes(shape: readonly number[], first: number, rank: number): number {
+  const extents = turnedModes(shape.length, first).map((mode) => shape[mode]!)
+  const size = sizeOf(extents)
+  let best = { count: 1, cost: Number.POSITIVE_INFINITY }
   let rows = 1
-  for (let kept = 1; kept < extents.length; kept++) {
-    rows *= extents[kept - 1]!
-    const read = kept === 1 ? 0 : kept * COST.read * rows * rank
-    const cost = (COST.product * size * rank + COST.write * (rows + size / rows) * rank + read) / kept
-    if (cost < best.cost) best = { kept, cost }
+  for (let count = 1; count < extents.length; count++) {
+    rows *= extents[count - 1]!
+    const passes = count === 1 ? 0 : 3 * PASS * rows * rank
+    const made = count === extents.length - 1 ? 0 : MAKE * (size / rows) * rank
+    const cost = (size * rank + passes + made) / count
+    if (cost < best.cost) best = { count, cost }
   }
-  return best.kept
+  return best.count
 }

@@ -3,12 +3,12 @@ import { createRandom, type Random } from '../../core/index.ts'
 import { type CpTensor, sizeOf } from '../../tensor/index.ts'
 import { modeGram } from '../gram.ts'
 import type { MatrixEngine } from '../matrix.ts'
-import { arrayLike } from '../matrix-layout.ts'
+import { arrayLike, transposed } from '../matrix-layout.ts'
 import { symmetricEigen } from '../symmetric-eigen.ts'
 import type { CheckedCp, Reals } from './cp-options.ts'
 
 /**
- * Factors `[i_k, rank]` to start from, row-major, of the tensor's type; weights of a given CP tensor go into the first
+ * Factors `[rank, i_k]` to start from, components in rows, of the tensor's type; weights of a given CP tensor go into the first
  * factor that will be updated.
  *
  * @param init `'random'`: normally distributed. `'svd'`: the leading left singular vectors of each unfolding, followed
@@ -30,14 +30,14 @@ export async function initialFactors<T extends Reals>(
       const count = Math.min(rank, extent)
       const gram = await modeGram(engine, data, dims, { signal })
       const vectors = (await symmetricEigen(engine, gram, { count, signal })).vectors!
-      for (let i = 0; i < extent; i++) factor.set(vectors.data.subarray(i * count, (i + 1) * count), i * rank)
+      factor.set(transposed(vectors).data)
     }
     factors.push(factor)
   }
   return factors
 }
 
-/** Columns of length about 1, as singular vectors have. */
+/** Rows of length about 1, as singular vectors have. */
 function randomFactor<T extends Reals>(like: T, extent: number, rank: number, random: Random): T {
   const factor = arrayLike(like, extent * rank)
   const scale = 1 / Math.sqrt(extent)
@@ -47,10 +47,11 @@ function randomFactor<T extends Reals>(like: T, extent: number, rank: number, ra
 
 function givenFactors<T extends Reals>({ weights, factors }: CpTensor, rank: number, mode: number): T[] {
   return factors.map((factor, k) => {
-    const data = (factor.data as T).slice() as T
+    const extent = factor.shape[0]!
+    const { data } = transposed({ rows: extent, cols: rank, data: factor.data as T })
     if (k !== mode || !weights) return data
     const scale = weights.data as Reals
-    for (let at = 0; at < data.length; at++) data[at]! *= scale[at % rank]!
+    for (let at = 0; at < data.length; at++) data[at]! *= scale[Math.floor(at / extent)]!
     return data
   })
 }

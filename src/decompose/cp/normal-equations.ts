@@ -2,42 +2,42 @@
  * The least squares problems of alternating sweeps: A G = M with G the elementwise product of the other factors' Gram
  * matrices (Kolda, Bader, "Tensor decompositions and applications", SIAM Review 51(3), 2009, equation 3.7).
  *
- * G is scaled to a diagonal of ones before it is factored. Where it is singular to working precision, as it is for a
- * rank above what the other modes can tell apart, the step stays near the factor there is: (G + εI)(A − A₀) = M − A₀G.
- * That never raises the error and ends at the same factors (Navasca, De Lathauwer, Kindermann, "Swamp reducing technique
- * for tensor decomposition", EUSIPCO 2008).
+ * Here factors have components in rows, `[rank, extent]`, so that it is G A = M. G is scaled to a diagonal of ones before
+ * it is factored. Where it is singular to working precision, as it is for a rank above what the other modes can tell
+ * apart, the step stays near the factor A₀ there is: with D the scaled diagonal, (G + εD) A = M + εD A₀. That never
+ * raises the error and ends at the same factors (Navasca, De Lathauwer, Kindermann, "Swamp reducing technique for tensor
+ * decomposition", EUSIPCO 2008).
  */
-import { maybeCholesky, solveLower, solveLowerTransposed } from '../cholesky.ts'
-import type { Matrix64, MatrixEngine } from '../matrix.ts'
-import { transposed, zeros64 } from '../matrix-layout.ts'
+import { maybeInverseCholesky } from '../cholesky.ts'
+import type { UpdateEquations } from '../contraction.ts'
+import type { MatrixEngine } from '../matrix.ts'
+import { toTypeOf, zeros64 } from '../matrix-layout.ts'
 import type { Reals } from './cp-options.ts'
 
-/** The ridge of singular problems, relative to a diagonal of ones: squares of the precision of the tensor's type. */
+/** The ridge ε of singular problems: above the rounding of G for factors of either type. */
 const RIDGES = { float32: 1e-9, float64: 1e-14 } as const
 
-/** AᵀA of a factor `[rows, rank]`, in float64. */
+/** A Aᵀ of a factor `[rank, extent]`, in float64. */
 export async function gramOfFactor(engine: MatrixEngine, factor: Reals, rank: number): Promise<Float64Array> {
-  const gram = await engine.gram({ rows: factor.length / rank, cols: rank, data: factor }, { transpose: true })
-  return gram.data
+  const wide = { rows: rank, cols: factor.length / rank, data: Float64Array.from(factor) }
+  return (await engine.multiply(wide, wide, { transposeB: true })).data
 }
 
 /** The elementwise product of Gram matrices, without that of one mode. */
-export function hadamard(grams: readonly Float64Array[], rank: number, without = -1): Float64Array {
-  const out = new Float64Array(rank * rank).fill(1)
+export function hadamard(grams: readonly Float64Array[], without = -1): Float64Array {
+  const out = new Float64Array(grams[0]!.length).fill(1)
   for (const [mode, gram] of grams.entries())
     if (mode !== without) for (let at = 0; at < out.length; at++) out[at]! *= gram[at]!
   return out
 }
 
-/** The factor A with A G = M, or nearest to `previous` where that does not determine it. `[rows, rank]` */
-export async function solveFactor<T extends Reals>(
-  engine: MatrixEngine,
-  gram: Float64Array,
-  mttkrp: T,
-  previous: T,
-): Promise<T> {
+/**
+ * Prepares an update.
+ *
+ * @param gram G `[rank, rank]`. @param previous the factor there is, `[rank, extent]`.
+ */
+export async function updateEquations(gram: Float64Array, previous: Reals): Promise<UpdateEquations> {
   const rank = Math.sqrt(gram.length)
-  const rows = mttkrp.length / rank
   const scale = Float64Array.from({ length: rank }, (_, r) => {
     const diagonal = gram[r * (rank + 1)]!
     return diagonal > 0 ? 1 / Math.sqrt(diagonal) : 1
@@ -45,38 +45,35 @@ export async function solveFactor<T extends Reals>(
   const scaled = zeros64(rank, rank)
   for (let r = 0; r < rank; r++)
     for (let s = 0; s < rank; s++) scaled.data[r * rank + s] = gram[r * rank + s]! * scale[r]! * scale[s]!
-  const least = RIDGES[mttkrp instanceof Float32Array ? 'float32' : 'float64']
-  let factor = await maybeCholesky(engine, scaled, { tolerance: least })
-  const singular = factor === undefined
-  for (let ridge = least; !factor; ridge *= 100) {
-    const shifted = { ...scaled, data: scaled.data.slice() }
-    for (let r = 0; r < rank; r++) shifted.data[r * (rank + 1)]! += ridge
-    factor = await maybeCholesky(engine, shifted, { tolerance: ridge / 10 })
+  const least = RIDGES[previous instanceof Float32Array ? 'float32' : 'float64']
+  let inverse = await maybeInverseCholesky(scaled, least)
+  let ridge = 0
+  while (!inverse) {
+    const next = ridge === 0 ? least : ridge * 100
+    for (let r = 0; r < rank; r++) scaled.data[r * (rank + 1)]! += next - ridge
+    ridge = next
+    inverse = await maybeInverseCholesky(scaled, ridge / 10)
   }
-  const right = Float64Array.from(mttkrp)
-  if (singular) subtractProduct(right, previous, gram, rank)
-  for (let at = 0; at < right.length; at++) right[at]! *= scale[at % rank]!
-  const solved = await solveRows(engine, factor, { rows, cols: rank, data: right })
-  const out = mttkrp.slice() as T
-  for (let at = 0; at < out.length; at++)
-    out[at] = solved.data[at]! * scale[at % rank]! + (singular ? previous[at]! : 0)
-  return out
+  const whitening = inverse.data
+  for (let at = 0; at < whitening.length; at++) whitening[at]! *= scale[at % rank]!
+  if (ridge === 0) return { whitening }
+  const extent = previous.length / rank
+  const pull = Float64Array.from(previous)
+  for (let at = 0; at < pull.length; at++) pull[at]! *= ridge / scale[Math.floor(at / extent)]! ** 2
+  return { whitening, pull }
 }
 
-/** M −= A G */
-function subtractProduct(m: Float64Array, a: Reals, gram: Float64Array, rank: number): void {
-  for (let i = 0; i < m.length; i += rank)
-    for (let s = 0; s < rank; s++) {
-      const value = a[i + s]!
-      if (value !== 0) for (let r = 0; r < rank; r++) m[i + r]! -= value * gram[s * rank + r]!
-    }
-}
-
-async function solveRows(
+/** The factor that equations give for an MTTKRP `[rank, extent]`, and its Gram matrix. */
+export async function solveUpdate<T extends Reals>(
   engine: MatrixEngine,
-  factor: NonNullable<Awaited<ReturnType<typeof maybeCholesky>>>,
-  right: Matrix64,
-): Promise<Matrix64> {
-  const columns = transposed(right)
-  return transposed(await solveLowerTransposed(engine, factor, await solveLower(engine, factor, columns)))
+  { whitening, pull }: UpdateEquations,
+  mttkrp: T,
+): Promise<{ readonly factor: T; readonly gram: Float64Array }> {
+  const rank = Math.sqrt(whitening.length)
+  const right = Float64Array.from(mttkrp)
+  if (pull) for (let at = 0; at < right.length; at++) right[at]! += pull[at]!
+  const w = { rows: rank, cols: rank, data: whitening }
+  const white = await engine.multiply(w, { rows: rank, cols: right.length / rank, data: right })
+  const factor = toTypeOf(await engine.multiply(w, white, { transposeA: true }), mttkrp).data
+  return { factor, gram: await gramOfFactor(engine, factor, rank) }
 }

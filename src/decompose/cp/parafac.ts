@@ -2,6 +2,7 @@
 import { fail } from '../../core/index.ts'
 import { cpNormalize, type RankRule, Tensor } from '../../tensor/index.ts'
 import type { MatrixEngine } from '../matrix.ts'
+import { transposed } from '../matrix-layout.ts'
 import { Alternation, type SweepResult } from './alternating.ts'
 import { type CheckedCp, type CpOptions, type CpResult, checkCp, type Reals } from './cp-options.ts'
 import { initialFactors } from './initialize.ts'
@@ -52,14 +53,12 @@ async function decompose<T extends Reals>(
 ): Promise<CpResult> {
   const { init = 'svd', restarts = 1, seed = 0, maxIterations = 100, tolerance = 1e-8, signal, onProgress } = options
   const sweepOptions = { ...options, maxIterations, tolerance, signal, onProgress }
-  let best: (SweepResult<T> & { readonly relativeError: number }) | undefined
+  let best: SweepResult<T> | undefined
   for (let attempt = 0; attempt < restarts; attempt++) {
     const start = attempt === 0 ? init : 'random'
     const factors = await initialFactors(engine, problem, start, { seed: seed + attempt, signal })
-    const alternation = new Alternation(engine, problem, factors, sweepOptions)
-    const result = await alternation.run()
-    const relativeError = await alternation.relativeError()
-    if (!best || relativeError < best.relativeError) best = { ...result, relativeError }
+    const result = await new Alternation(engine, problem, factors, sweepOptions).run()
+    if (!best || result.relativeError < best.relativeError) best = result
   }
   return cpResult(problem, best!, options)
 }
@@ -67,11 +66,13 @@ async function decompose<T extends Reals>(
 /** The result of sweeps as tensors. */
 export function cpResult<T extends Reals>(
   { shape, rank, modes }: CheckedCp,
-  { factors, errors, converged, relativeError }: SweepResult<T> & { readonly relativeError: number },
+  { factors, errors, converged, relativeError }: SweepResult<T>,
   { init, normalizeFactors = false }: CpOptions,
 ): CpResult {
   const about = { relativeError, errors, iterations: errors.length, converged }
-  const tensors = factors.map((data, mode) => Tensor.of(data, [shape[mode]!, rank]))
+  const tensors = factors.map((data, mode) =>
+    Tensor.of(transposed({ rows: rank, cols: shape[mode]!, data }).data, [shape[mode]!, rank]),
+  )
   // Nothing was updated: weights that were given still are weights.
   if (modes.length === 0)
     return typeof init === 'object' && init.weights
