@@ -44,10 +44,12 @@ export async function modeGram(
   if (data.length !== columns * n)
     fail('SHAPE_MISMATCH', `Gram matrix of [${dims.join(', ')}]: needs ${columns * n} elements; got ${data.length}.`)
   const gram = zeros64(n, n)
-  const width = chunkWidth(Math.floor((size ?? Math.max(CHUNK, LEAST_WIDTH * n)) / Math.max(n, 1)), columns, inner)
   const Scratch = products === 'float32' ? Float32Array : Float64Array
-  // A matrix that is one chunk of the right type is its own.
-  const whole = outer === 1 && width === columns && data instanceof Scratch
+  // A matrix of the right type is taken as it lies.
+  const whole = outer === 1 && size === undefined && data instanceof Scratch
+  const width = whole
+    ? columns
+    : chunkWidth(Math.floor((size ?? Math.max(CHUNK, LEAST_WIDTH * n)) / Math.max(n, 1)), columns, inner)
   const scratch = whole ? data : new Scratch(n * width)
   for (let start = 0; start < columns; start += width) {
     checkAborted(signal)

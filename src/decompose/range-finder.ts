@@ -174,12 +174,12 @@ const widestSpread = (data: Float32Array | Float64Array): number => (data instan
  * Shifts are kept this much below the smallest Ritz value: it is estimated a few percent too high, and a shift that meets
  * an eigenvalue of the wanted subspace would erase its vector.
  */
-const CAUTION = 0.9
+export const CAUTION = 0.9
 /**
  * The largest unwanted eigenvalue is hardly more than this multiple of their mean. Where signal and noise are far apart
  * that is far below the smallest Ritz value, and shifts as large as that one would damp the wanted and spare the noise.
  */
-const NOISE_SPREAD = 4
+export const NOISE_SPREAD = 4
 
 /** About the largest unwanted eigenvalue, from the Ritz values and the energy outside the span. */
 function unwantedBound({ a, transpose, energy }: RowOperator, image: Matrix, smallestRitz: number): number {
@@ -231,7 +231,7 @@ async function ritzProducts(
  * Makes rows orthonormal, keeping their span: Cholesky-QR, and Householder QR for rows that are (nearly) dependent,
  * which are then completed to a basis.
  */
-async function orthonormalizeInto(
+export async function orthonormalizeInto(
   engine: MatrixEngine,
   rows: Matrix,
   precision: 'float32' | 'float64' = rows.data instanceof Float32Array ? 'float32' : 'float64',

@@ -5,15 +5,19 @@
  * rank-(R1, …, RN) approximation of higher-order tensors", SIAM J. Matrix Anal. Appl. 21, 2000 (HOSVD, HOOI);
  * Vannieuwenhoven, Vandebril, Meerbergen, "A new truncation strategy for the higher-order singular value
  * decomposition", SIAM J. Sci. Comput. 34, 2012 (the second mode is truncated after projecting on the first).
- * Alternating sweeps after the first improve the subspaces they have instead of computing new ones.
+ * Large tensors begin with a random projection instead: Che, Wei, "Randomized algorithms for the approximations of Tucker
+ * and the tensor train decompositions", Adv. Comput. Math. 45, 2019.
  */
-import { checkAborted, fail, type TaskOptions } from '../core/index.ts'
+import { checkAborted, createRandom, fail, type TaskOptions } from '../core/index.ts'
+import { modeGram } from './gram.ts'
+import { gramSubspaceRows } from './gram-subspace.ts'
 import { chooseSubspaceMethod, modeSubspace } from './leading-subspace.ts'
 import { projectionError, squaredDistance } from './low-rank.ts'
-import type { Matrix, MatrixEngine } from './matrix.ts'
-import { arrayLike, checkFinite, sumOfSquares, transposed } from './matrix-layout.ts'
-import { contractInputs, contractOutputs, swapLast, type Tensor3 } from './mode-product.ts'
-import { rangeFinder, refineRows } from './range-finder.ts'
+import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
+import { arrayLike, checkFinite, sumOfSquares, toMatrix64, toTypeOf, transposed } from './matrix-layout.ts'
+import type { Tensor3 } from './mode-product.ts'
+import { rangeRows } from './range-finder.ts'
+import { symmetricEigen } from './symmetric-eigen.ts'
 
 type Reals = Float32Array | Float64Array
 
@@ -31,30 +35,44 @@ export interface Tucker2<T extends Reals> {
 
 /** Options of {@link tucker2}. */
 export interface Tucker2Options extends TaskOptions {
-  /** Alternating sweeps after the initial truncation, default 2; each lowers the error, the first by most. */
+  /**
+   * Alternating sweeps after the start; each lowers the error, the first by most. Default 2; 1 for large tensors whose
+   * projected unfoldings are much wider than high (5 × 5 kernels at a quarter of the channels), where a second one gains
+   * a thousandth.
+   */
   readonly iterations?: number
-  /** Of the range finder that large tensors begin with; default 0. */
+  /** Of the random projection that large tensors begin with; default 0. */
   readonly seed?: number
 }
 
-/**
- * Up to this size an exact subspace costs no more than an approximate one. At 512 the exact one takes twice as long for
- * a relative error of 0.2840 instead of 0.2842 after two sweeps (`npm run bench -- layers`).
- */
+/** Up to this size exact eigenvectors cost no more than approximate ones. */
 const LARGEST_EXACT = 256
-/** Multiplications per improvement: within a sweep more would improve on a subspace that is about to change. */
-const SWEEP_ITERATIONS = 2
+/** Width of a projected unfolding, as a multiple of its height, from which one sweep is enough. */
+const WIDE = 4
+/** Columns of the unfolding of a random projection, as a multiple of its rows, that say enough of its row space. */
+const SKETCH_WIDTH = 2
+/**
+ * Relative squared error below which Gram matrices of float32 products do not tell what is wanted from rounding any
+ * more: a sweep with products in float64 follows.
+ */
+const PRECISE = 1e-3
 
-interface StartOptions {
+/** What the steps of one decomposition share. */
+interface Job<T extends Reals> {
+  readonly engine: MatrixEngine
+  readonly tensor: Tensor3<T>
+  readonly ranks: readonly [number, number]
   readonly seed: number
   readonly signal: AbortSignal | undefined
-  /** Sweeps to come, which improve what the start left. */
-  readonly sweeps: number
+  readonly tick: () => void
 }
 
-const startsExactly = (n: number, rank: number, { sweeps }: StartOptions): boolean =>
-  sweeps === 0 ? chooseSubspaceMethod(n, rank) === 'gram' : n <= LARGEST_EXACT || rank > n / 3
-const startIterations = ({ sweeps }: StartOptions): number => (sweeps === 0 ? 2 : 1)
+/** Bases with one vector per row, and the tensor projected on the outputs' `[ro, i, k]`. */
+interface Bases<T extends Reals> {
+  readonly output: Matrix<T>
+  readonly input: Matrix<T>
+  readonly projected: T
+}
 
 /**
  * Partial Tucker decomposition over the first two modes with (nearly) the least error for the ranks.
@@ -70,43 +88,54 @@ export async function tucker2<T extends Reals>(
   engine: MatrixEngine,
   tensor: Tensor3<T>,
   ranks: readonly [number, number],
-  { iterations = 2, seed = 0, signal, onProgress }: Tucker2Options = {},
+  { iterations = defaultSweeps(tensor.dims, ranks), seed = 0, signal, onProgress }: Tucker2Options = {},
 ): Promise<Tucker2<T>> {
-  check(tensor, ranks)
+  const energy = check(tensor, ranks)
   const [o, i, k] = tensor.dims
   const [ro, ri] = ranks
   const sweeps = ro < o && ri < i ? iterations : 0
   let done = 0
   const tick = (): void => {
     checkAborted(signal)
-    onProgress?.({ stage: 'tucker', done: done++, total: 2 + 2 * sweeps })
+    onProgress?.({ stage: 'tucker', done: Math.min(done++, 1 + 2 * sweeps), total: 2 + 2 * sweeps })
   }
+  const job = { engine, tensor, ranks, seed, signal, tick }
+  const products = tensor.data instanceof Float32Array ? 'float32' : 'float64'
 
-  const options = { seed, signal, sweeps }
-  tick()
-  let output = await outputSubspace(engine, tensor, ro, options)
-  tick()
-  let projected = await projectOutputs(engine, tensor, output)
-  let input = await inputSubspace(engine, projected, [ro, i, k], ri, undefined, options)
-  for (let sweep = 0; sweep < sweeps; sweep++) {
-    tick()
-    const unfolded = { rows: o, cols: k * ri, data: await contractInputs(engine, tensor, input) }
-    output = await outputSweep(engine, unfolded, output, options)
-    tick()
-    projected = await projectOutputs(engine, tensor, output)
-    input = await inputSubspace(engine, projected, [ro, i, k], ri, input, options)
+  let bases: Bases<T>
+  if (sweeps === 0 || !isLarge(tensor.dims)) {
+    bases = await truncate(job, sweeps)
+    for (let sweep = 0; sweep < sweeps; sweep++) bases = await improve(job, bases, 'float64')
+  } else {
+    bases = await improve(job, { output: undefined, input: await sketchedInputs(job, products) }, products)
+    for (let sweep = 1; sweep < sweeps; sweep++) bases = await improve(job, bases, products)
   }
-  const core = arrayLike(tensor.data, ro * ri * k)
-  swapLast(await contractInputs(engine, { data: projected, dims: [ro, i, k] }, input), [ro, k, ri], core)
-  const result = { core, output, input }
-  const relativeError = await projectionError(sumOfSquares(tensor.data), sumOfSquares(core), async () =>
-    squaredDistance(engine, { rows: o, cols: i * k, data: tensor.data }, output, await expandInputs(engine, result, k)),
+  let core = await coreOf(job, bases)
+  if (sweeps > 0 && products === 'float32' && isLarge(tensor.dims) && energy - sumOfSquares(core) < PRECISE * energy) {
+    bases = await improve(job, bases, 'float64')
+    core = await coreOf(job, bases)
+  }
+  const { output, input } = bases
+  const relativeError = await projectionError(energy, sumOfSquares(core), async () =>
+    squaredDistance(engine, { rows: o, cols: i * k, data: tensor.data }, transposed(output), {
+      rows: ro,
+      cols: i * k,
+      data: (await engine.multiplySlices(input, { dims: [ro, ri, k], data: core }, { transposeA: true })).data,
+    }),
   )
-  tick()
-  return { ...result, relativeError }
+  onProgress?.({ stage: 'tucker', done: 2 + 2 * sweeps, total: 2 + 2 * sweeps })
+  return { core, output: transposed(output), input: transposed(input), relativeError }
 }
 
-function check({ data, dims }: Tensor3<Reals>, ranks: readonly [number, number]): void {
+const isLarge = ([o, i]: Tensor3<Reals>['dims']): boolean => Math.max(o, i) > LARGEST_EXACT
+
+function defaultSweeps(dims: Tensor3<Reals>['dims'], [ro, ri]: readonly [number, number]): number {
+  const [o, i, k] = dims
+  return isLarge(dims) && ro * k >= WIDE * i && ri * k >= WIDE * o ? 1 : 2
+}
+
+/** Checks everything about the arguments. @returns ‖W‖² */
+function check({ data, dims }: Tensor3<Reals>, ranks: readonly [number, number]): number {
   const [o, i, k] = dims
   if (data.length !== o * i * k)
     fail('SHAPE_MISMATCH', `Tucker of [${dims.join(', ')}]: needs ${o * i * k} elements; got ${data.length}.`)
@@ -116,7 +145,10 @@ function check({ data, dims }: Tensor3<Reals>, ranks: readonly [number, number])
         'RANK_OUT_OF_RANGE',
         `Tucker of [${dims.join(', ')}]: the rank of mode ${mode} must be between 1 and ${dims[mode]}; got ${ranks[mode]}.`,
       )
-  checkFinite(data, `Tucker of [${dims.join(', ')}]`)
+  const energy = sumOfSquares(data)
+  // A finite sum has finite terms.
+  if (!Number.isFinite(energy)) checkFinite(data, `Tucker of [${dims.join(', ')}]`)
+  return energy
 }
 
 function identityLike<T extends Reals>(like: T, n: number): Matrix<T> {
@@ -125,83 +157,100 @@ function identityLike<T extends Reals>(like: T, n: number): Matrix<T> {
   return { rows: n, cols: n, data }
 }
 
-/** The leading subspace of the first mode `[o, ro]`. */
-async function outputSubspace<T extends Reals>(
-  engine: MatrixEngine,
-  { data, dims: [o, i, k] }: Tensor3<T>,
-  ro: number,
-  options: StartOptions,
-): Promise<Matrix<T>> {
-  if (ro === o) return identityLike(data, o)
-  if (ro > i * k || startsExactly(o, ro, options)) return modeSubspace(engine, data, [1, o, i * k], ro, options)
-  const iterations = startIterations(options)
-  return rangeFinder(engine, { rows: o, cols: i * k, data }, ro, { ...options, iterations })
+/** Truncates the outputs, then the inputs of what is left: the start of small tensors, and all there is without sweeps. */
+async function truncate<T extends Reals>(job: Job<T>, sweeps: number): Promise<Bases<T>> {
+  const { engine, tensor, ranks, seed, signal, tick } = job
+  const [o, i, k] = tensor.dims
+  const [ro, ri] = ranks
+  const byGram = (n: number, rank: number): boolean => sweeps > 0 || chooseSubspaceMethod(n, rank) === 'gram'
+  const outputs = async (): Promise<Matrix<T>> => {
+    if (ro === o) return identityLike(tensor.data, o)
+    if (ro > i * k || byGram(o, ro)) return transposed(await modeSubspace(engine, tensor.data, [1, o, i * k], ro, job))
+    return rangeRows(engine, { rows: o, cols: i * k, data: tensor.data }, ro, { seed, signal })
+  }
+  const inputs = async (projected: T): Promise<Matrix<T>> => {
+    if (ri === i) return identityLike(tensor.data, i)
+    if (ri > ro * k || byGram(i, ri)) return transposed(await modeSubspace(engine, projected, [ro, i, k], ri, job))
+    const gram = await modeGram(engine, projected, [ro, i, k], { signal })
+    return toTypeOf(await gramSubspaceRows(engine, gram, ri, { seed, signal, steps: 3 }), projected)
+  }
+  tick()
+  const output = await outputs()
+  tick()
+  const projected = await projectOutputs(job, output)
+  return { output, input: await inputs(projected), projected }
 }
 
-async function projectOutputs<T extends Reals>(
-  engine: MatrixEngine,
-  tensor: Tensor3<T>,
-  output: Matrix<T>,
-): Promise<T> {
-  return output.cols === output.rows ? tensor.data : contractOutputs(engine, tensor, output)
+async function projectOutputs<T extends Reals>({ engine, tensor }: Job<T>, output: Matrix<T>): Promise<T> {
+  const [o, i, k] = tensor.dims
+  if (output.rows === o) return tensor.data
+  return (await engine.multiply(output, { rows: o, cols: i * k, data: tensor.data })).data
 }
 
-/** The leading subspace of the second mode `[i, ri]` of the projected tensor `[ro, i, k]`, or a better one than given. */
-async function inputSubspace<T extends Reals>(
-  engine: MatrixEngine,
-  projected: T,
-  dims: readonly [number, number, number],
-  ri: number,
-  previous: Matrix<T> | undefined,
-  options: StartOptions,
-): Promise<Matrix<T>> {
-  const [ro, i, k] = dims
-  if (ri === i) return identityLike(projected, i)
-  const exact = previous ? i <= LARGEST_EXACT : ri > ro * k || startsExactly(i, ri, options)
-  if (exact) return modeSubspace(engine, projected, dims, ri, options)
-  const data = k === 1 ? projected : arrayLike(projected, projected.length)
-  if (k > 1) swapLast(projected, dims, data)
-  const unfolded = { rows: ro * k, cols: i, data }
-  if (previous) return improve(engine, unfolded, true, previous, options)
-  return rangeFinder(engine, unfolded, ri, { ...options, transpose: true, iterations: startIterations(options) })
+/** The inputs' basis of the tensor whose outputs are replaced by random sums of them: a start for sweeps. */
+async function sketchedInputs<T extends Reals>(job: Job<T>, products: 'float32' | 'float64'): Promise<Matrix<T>> {
+  const { tensor, ranks, seed, tick } = job
+  const [o, i, k] = tensor.dims
+  const [ro, ri] = ranks
+  tick()
+  const wanted = Math.max(ro, Math.ceil((SKETCH_WIDTH * i) / k))
+  const width = wanted < o ? wanted : o
+  const random = createRandom(seed)
+  const signs = { rows: width, cols: o, data: arrayLike(tensor.data, width * o) }
+  for (let at = 0; at < signs.data.length; at += 32)
+    for (let bits = random.nextUint32(), bit = 0; bit < 32 && at + bit < signs.data.length; bit++, bits >>>= 1)
+      signs.data[at + bit] = bits & 1 ? 1 : -1
+  const sketch = width < o ? await projectOutputs(job, signs) : tensor.data
+  return leadingInputs(job, sketch, width, undefined, products, ri)
 }
 
-/** The leading subspace of the first mode of the tensor projected on the inputs. */
-async function outputSweep<T extends Reals>(
-  engine: MatrixEngine,
-  unfolded: Matrix<T>,
-  previous: Matrix<T>,
-  options: StartOptions,
-): Promise<Matrix<T>> {
-  const { rows: o, cols } = unfolded
-  if (o > LARGEST_EXACT) return improve(engine, unfolded, false, previous, options)
-  return modeSubspace(engine, unfolded.data, [1, o, cols], previous.cols, options)
-}
-
-/** A better basis of the leading left (right, with `transpose`) subspace of a matrix that `basis` nearly is one of. */
+/** One sweep: better outputs for the inputs there are, then better inputs for these. */
 async function improve<T extends Reals>(
-  engine: MatrixEngine,
-  unfolded: Matrix<T>,
-  transpose: boolean,
-  basis: Matrix<T>,
-  { signal }: StartOptions,
-): Promise<Matrix<T>> {
-  const options = { transpose, iterations: SWEEP_ITERATIONS, signal }
-  return transposed(await refineRows(engine, unfolded, transposed(basis), options))
+  job: Job<T>,
+  { output: previous, input }: { readonly output: Matrix<T> | undefined; readonly input: Matrix<T> },
+  products: 'float32' | 'float64',
+): Promise<Bases<T>> {
+  const { engine, tensor, ranks, signal, tick } = job
+  const [o, , k] = tensor.dims
+  const [ro, ri] = ranks
+  tick()
+  const contracted = (await engine.multiplySlices(input, tensor)).data
+  const gram = await modeGram(engine, contracted, [1, o, ri * k], { products: o > LARGEST_EXACT ? products : 'float64', signal })
+  const output = toTypeOf(await leading(job, gram, ro, previous), tensor.data)
+  tick()
+  const projected = await projectOutputs(job, output)
+  return { output, input: await leadingInputs(job, projected, ro, input, products, ri), projected }
 }
 
-/** core ×₁ V: `[ro, i·k]`. */
-async function expandInputs<T extends Reals>(
-  engine: MatrixEngine,
-  { core, input }: { readonly core: T; readonly input: Matrix<T> },
-  k: number,
+/** The leading subspace of the middle mode of a tensor `[outer, i, k]`. */
+async function leadingInputs<T extends Reals>(
+  job: Job<T>,
+  projected: T,
+  outer: number,
+  previous: Matrix<T> | undefined,
+  products: 'float32' | 'float64',
+  rank: number,
 ): Promise<Matrix<T>> {
-  const [i, ri] = [input.rows, input.cols]
-  const ro = core.length / (ri * k)
-  const permuted = arrayLike(core, core.length)
-  swapLast(core, [ro, ri, k], permuted)
-  const product = await engine.multiply({ rows: ro * k, cols: ri, data: permuted }, input, { transposeB: true })
-  const data = arrayLike(core, ro * i * k)
-  swapLast(product.data, [ro, k, i], data)
-  return { rows: ro, cols: i * k, data }
+  const [, i, k] = job.tensor.dims
+  const options = { products: i > LARGEST_EXACT ? products : 'float64', signal: job.signal } as const
+  const gram = await modeGram(job.engine, projected, [outer, i, k], options)
+  return toTypeOf(await leading(job, gram, rank, previous), projected)
+}
+
+async function leading<T extends Reals>(
+  { engine, seed, signal }: Job<T>,
+  gram: Matrix64,
+  rank: number,
+  previous: Matrix<T> | undefined,
+): Promise<Matrix64> {
+  if (gram.rows > LARGEST_EXACT)
+    return gramSubspaceRows(engine, gram, rank, { start: previous && toMatrix64(previous), seed, signal })
+  const { vectors } = await symmetricEigen(engine, gram, { count: rank, signal })
+  return transposed(vectors!)
+}
+
+/** `[ro, ri, k]` */
+async function coreOf<T extends Reals>({ engine, tensor, ranks }: Job<T>, { input, projected }: Bases<T>): Promise<T> {
+  const [, i, k] = tensor.dims
+  return (await engine.multiplySlices(input, { dims: [ranks[0], i, k], data: projected })).data
 }

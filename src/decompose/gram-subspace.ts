@@ -1,0 +1,102 @@
+/**
+ * Leading eigenvectors of a Gram matrix, approximately: subspace iteration with a Chebyshev polynomial of degree two.
+ *
+ * Once a Gram matrix is there, multiplying by it costs a small part of what multiplying by the matrix behind it does, and
+ * all of its eigenvectors cost n³ operations on one thread: this is what lies between.
+ *
+ * Sources as in `range-finder.ts`.
+ */
+import { checkAborted, createRandom } from '../core/index.ts'
+import { extremeEigenvalues, maybeCholesky, solveLowerInto } from './cholesky.ts'
+import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
+import { CAUTION, NOISE_SPREAD, orthonormalizeInto } from './range-finder.ts'
+
+/** Options of {@link gramSubspaceRows}. */
+export interface GramSubspaceOptions {
+  /** Rows `[rank, n]` that nearly span the subspace; without, sums of random rows of the matrix. Not written to. */
+  readonly start?: Matrix64 | undefined
+  /** Polynomials applied, default 1 to a given start and 2 to a random one; each multiplies by the matrix twice. */
+  readonly steps?: number
+  /** Of the random start; default 0. */
+  readonly seed?: number
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * An orthonormal basis of (nearly) the leading eigenvectors, one vector per row: `[rank, n]`, in no particular order.
+ *
+ * @param gram `[n, n]`, symmetric, positive semidefinite. Not written to.
+ * @param rank 1 … n.
+ * @throws WhittleError `ABORTED`.
+ */
+export async function gramSubspaceRows(
+  engine: MatrixEngine,
+  gram: Matrix64,
+  rank: number,
+  { start, steps = start ? 1 : 2, seed = 0, signal }: GramSubspaceOptions = {},
+): Promise<Matrix64> {
+  let basis: Matrix64 = start ? { ...start, data: start.data.slice() } : randomSums(gram, rank, seed)
+  await orthonormalizeInto(engine, basis)
+  for (let step = 0; step < steps; step++) {
+    checkAborted(signal)
+    basis = await filtered(engine, gram, basis)
+    await orthonormalizeInto(engine, basis)
+  }
+  // Once more: after one pass nearly dependent rows are orthonormal to a few digits only.
+  await orthonormalizeInto(engine, basis)
+  return basis
+}
+
+/** `[rank, n]`: each row the sum of about n / rank rows with random signs; every row is used. */
+function randomSums({ rows: n, data }: Matrix64, rank: number, seed: number): Matrix64 {
+  const random = createRandom(seed)
+  const order = random.shuffle(Uint32Array.from({ length: n }, (_, row) => row))
+  const out = new Float64Array(rank * n)
+  for (const [position, row] of order.entries()) {
+    const sums = out.subarray((position % rank) * n, (position % rank) * n + n)
+    const sign = random.nextUint32() & 1 ? 1 : -1
+    const from = row * n
+    for (let j = 0; j < n; j++) sums[j] = sums[j]! + sign * data[from + j]!
+  }
+  return { rows: rank, cols: n, data: out }
+}
+
+/**
+ * basis · p(G), p the Chebyshev polynomial of degree two on [0, b], b about the largest unwanted eigenvalue. The basis is
+ * first changed to one whose products with G have similar lengths, which keeps the spread of the result within what
+ * Cholesky-QR can take; it is overwritten.
+ */
+async function filtered(engine: MatrixEngine, gram: Matrix64, basis: Matrix64): Promise<Matrix64> {
+  const image = await engine.multiply(basis, gram)
+  const ritz = await engine.multiply(image, basis, { transposeB: true })
+  const factor = await maybeCholesky(engine, ritz, { tolerance: 1e-13 })
+  let half = 0
+  if (factor) {
+    const { smallest } = await extremeEigenvalues(factor)
+    half = unwantedBound(gram, ritz, smallest) / 2
+    await solveLowerInto(engine, factor, image)
+    await solveLowerInto(engine, factor, basis)
+  }
+  const [x, y] = [basis.data, image.data]
+  for (let i = 0; i < y.length; i++) y[i] = y[i]! - half * x[i]!
+  const next = await engine.multiply(image, gram)
+  // 2 (G/h − 1)² − 1, times h² / 2
+  const [z, last] = [next.data, (half * half) / 2]
+  for (let i = 0; i < z.length; i++) z[i] = z[i]! - half * y[i]! - last * x[i]!
+  return next
+}
+
+/** About the largest unwanted eigenvalue, from the Ritz values and what is left of the trace. */
+function unwantedBound(gram: Matrix, ritz: Matrix, smallestRitz: number): number {
+  const unwanted = gram.rows - ritz.rows
+  if (unwanted === 0) return 0
+  const outside = Math.max(0, trace(gram) - trace(ritz))
+  return Math.min(CAUTION * smallestRitz, (NOISE_SPREAD * outside) / unwanted)
+}
+
+/** Sum of the diagonal. */
+export function trace({ rows: n, data }: Matrix): number {
+  let sum = 0
+  for (let i = 0; i < n; i++) sum += data[i * (n + 1)]!
+  return sum
+}
