@@ -5,6 +5,7 @@
  * coordinate transformation is right by construction, edge cases of a runtime's own rounding included; the matrices
  * are constants, which the runtime computes once when it loads the model.
  */
+import { fail } from '../../core/index.ts'
 import { intsAttribute, type Node, stringAttribute } from '../../graph/index.ts'
 import { fromNumbers, sizeOf, Tensor, toFloat64 } from '../../tensor/index.ts'
 import type { Emitter } from '../emitter.ts'
@@ -84,6 +85,8 @@ function mapOfAxis(context: RuleContext, axis: number): string {
   for (let i = 0; i < extent; i++) identity[i * extent + i] = 1
   const x = emit.tensor(fromNumbers(identity, [1, 1, extent, extent], 'float32'))
   const position = axesOf(context).indexOf(axis)
+  const leading = leadingAxis(context)
+  if (leading !== undefined && leading !== axis) return mapBesides(context, axis, leading)
   const shape = [1, 1, extent, to]
   // What lies outside of the picture is no function of it.
   const attributes = { ...sameAttributes(node, ['axes', 'extrapolation_value', 'keep_aspect_ratio_policy']) }
@@ -92,6 +95,42 @@ function mapOfAxis(context: RuleContext, axis: number): string {
   const parts = scales === undefined ? [x, roi, '', emit.integers(shape)] : [x, roi, scales]
   const map = emit.op('Resize', parts, shape, attributes)
   return emit.reshape(map, [extent, to])
+}
+
+/**
+ * With a policy that keeps the aspect ratio, the axis whose size sets the scale of all; the extents of the others are
+ * rounded, so that their scale does not follow from them.
+ */
+function leadingAxis(context: RuleContext): number | undefined {
+  const { emit, node, inputs, constant } = context
+  const policy = stringAttribute(node, 'keep_aspect_ratio_policy', 'stretch')
+  if (policy === 'stretch' || (inputs[3] ?? '') === '') return undefined
+  const sizes = constant(inputs[3]!)
+  if (!sizes)
+    fail('UNSUPPORTED', `Resize '${node.name}': the gradient with ${policy} needs constant sizes; they are computed.`)
+  const axes = axesOf(context)
+  const scales = Array.from(toFloat64(sizes), (size, at) => size / emit.shape(inputs[0]!)[axes[at]!]!)
+  const scale = policy === 'not_larger' ? Math.min(...scales) : Math.max(...scales)
+  return axes[scales.indexOf(scale)]
+}
+
+/** The map of an axis whose scale is that of another: rows of the identity, repeated along the other, resized in both. */
+function mapBesides(context: RuleContext, axis: number, leading: number): string {
+  const { emit, node, inputs, outputs } = context
+  const [input, output] = [emit.shape(inputs[0]!), emit.shape(outputs[0]!)]
+  const [extent, to, height] = [input[axis]!, output[axis]!, input[leading]!]
+  const rows = new Float64Array(extent * height * extent)
+  for (let i = 0; i < extent; i++) for (let j = 0; j < height; j++) rows[(i * height + j) * extent + i] = 1
+  const x = emit.tensor(fromNumbers(rows, [extent, 1, height, extent], 'float32'))
+  const axes = axesOf(context)
+  const sizes = [leading, axis].map((at) => {
+    const position = axes.indexOf(at)
+    return emit.slice(inputs[3]!, [0], [position], [position + 1])
+  })
+  const attributes = { ...sameAttributes(node, ['axes', 'extrapolation_value']), axes: [2, 3] }
+  const shape = [extent, 1, output[leading]!, to]
+  const maps = emit.op('Resize', [x, '', '', emit.concat(sizes, 0)], shape, attributes)
+  return emit.reshape(emit.slice(maps, [2], [0], [1]), [extent, to])
 }
 
 /** `roi` with that of one axis last: starts, then ends. */
