@@ -92,6 +92,18 @@ export function modelCost(model: Model, shapes: Shapes): ModelCost {
   return { ...storage(all), macs, perNode }
 }
 
+/**
+ * The constants that count as parameters (see the head of this file), by name: initializers and outputs of Constant
+ * nodes that are weights or biases, running statistics of batch normalisation not among them.
+ */
+export function modelWeights(model: Model): ReadonlyMap<string, Tensor> {
+  const all = new Map<string, Tensor>()
+  countGraph(model.graph, new Map(), (_, weights) => {
+    for (const [name, tensor] of weights) all.set(name, tensor)
+  })
+  return all
+}
+
 function storage(weights: ReadonlyMap<string, Tensor>): { parameters: number; bytes: number } {
   let parameters = 0
   let bytes = 0

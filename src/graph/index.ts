@@ -12,7 +12,7 @@ export {
 } from './attributes.ts'
 export { createNode, GraphBuilder } from './builder.ts'
 export { assertModel, checkModel, type Problem } from './check.ts'
-export { type ModelCost, modelCost, type NodeCost, type Shapes } from './cost.ts'
+export { type ModelCost, modelCost, modelWeights, type NodeCost, type Shapes } from './cost.ts'
 export { definedNames, removeNodes, replaceUses } from './edit.ts'
 export type { Evaluator, Executable, LoadOptions, TensorMap } from './evaluator.ts'
 export { GraphIndex } from './graph-index.ts'

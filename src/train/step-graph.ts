@@ -1,0 +1,492 @@
+/**
+ * A training step as one ONNX graph: forward, loss, gradients, optimizer update and running statistics, in a `Loop` over
+ * the steps of a run. Everything that a step changes goes in and comes out as a tensor.
+ */
+import { Emitter, gradient, type Typed } from '../autodiff/index.ts'
+import { fail } from '../core/index.ts'
+import {
+  createNode,
+  type Graph,
+  GraphIndex,
+  liftOpset,
+  type Model,
+  removeUnusedFrom,
+  sortNodes,
+  tensorType,
+  usedNames,
+} from '../graph/index.ts'
+import { fromNumbers, sizeOf, Tensor } from '../tensor/index.ts'
+import { emitStatistics, type TrainedBatchNorm, trainBatchNorm } from './batch-norm.ts'
+import { loopNames, loopOver } from './loop.ts'
+import { checkLoss, type LossInputs, type LossTerm, needsOf, rowsOfScores, totalLoss } from './losses.ts'
+import {
+  type Clipping,
+  checkOptimizer,
+  clipGradients,
+  defaultWeightDecay,
+  emitUpdate,
+  type Optimizer,
+  type ParameterSettings,
+  SCALARS,
+  type ScalarName,
+  stateNames,
+} from './optimizer.ts'
+import { groupOf, type ParameterGroup, type Selection, selectParameters } from './parameters.ts'
+import { logitsOf, type TeacherValues, teacherValues } from './teacher.ts'
+
+/** What a training step does, apart from the model. */
+export interface StepOptions {
+  /** Terms of the loss. */
+  readonly loss: readonly LossTerm[]
+  readonly optimizer: Optimizer
+  /** Output of the model that the loss is about; default: the first. */
+  readonly output?: string | undefined
+  /** The network whose outputs or inner values the loss compares with, and its types; constants as initializers. */
+  readonly teacher?: { readonly model: Model; readonly types: ReadonlyMap<string, Typed> } | undefined
+  /** Patterns of layers and parameters that stay as they are, their running statistics too. */
+  readonly freeze?: readonly string[] | undefined
+  /** Whether biases and other parameters of one axis or none are free of weight decay; default no, as in PyTorch. */
+  readonly decayWeightsOnly?: boolean | undefined
+  /** Settings for some parameters. */
+  readonly groups?: readonly ParameterGroup[] | undefined
+  readonly clip?: Clipping | undefined
+  /** Share of the old average that a step keeps, in 0 … 1, of an average of the weights; absent: no average. */
+  readonly ema?: number | undefined
+  /** Batches whose gradients are averaged for one step; default 1. */
+  readonly accumulate?: number | undefined
+  /** Statistics that batch normalisations use: the batch's, which are also learned (default), or the running ones. */
+  readonly batchNorm?: 'batch' | 'running' | undefined
+}
+
+/** A tensor that one step hands to the next. */
+export interface Carried {
+  /** Its name in the graph; `first/…` and `last/…` outside the loop. */
+  readonly name: string
+  readonly role: 'parameter' | 'statistic' | 'state' | 'average'
+  /** Name of the initializer it belongs to. */
+  readonly of: string
+  readonly initial: Tensor
+}
+
+/** A training step as a graph, and what its inputs and outputs are. */
+export interface StepGraph {
+  /** Runs any number of steps; see `loopOver` for its inputs and outputs. */
+  readonly model: Model
+  /** One batch's forward and backward pass without an update, for finding where a number stopped being finite. */
+  readonly pass: Model
+  /** Samples' inputs, as the trained model has them. */
+  readonly inputs: readonly string[]
+  readonly batch: number
+  readonly accumulate: number
+  readonly classes: number
+  /** The input for target rows `[N, C]`, when the loss uses labels. */
+  readonly targets: string | undefined
+  /** Inputs for the teacher's values, and the model that computes them. */
+  readonly teacher: TeacherValues | undefined
+  readonly carried: readonly Carried[]
+  /** Settings of each group of parameters; its scalars are the inputs `${name}/${group}`. */
+  readonly settings: readonly ParameterSettings[]
+  /** The scalars that are inputs. */
+  readonly scalars: readonly { readonly input: string; readonly name: ScalarName; readonly group: number }[]
+  readonly selection: Selection
+  /** Gradient value of each parameter, in `pass`. */
+  readonly gradients: ReadonlyMap<string, string>
+}
+
+export const TARGETS = 'train/targets'
+export const LOSS = 'train/loss'
+export const CORRECT = 'train/correct'
+
+/** Forward and backward pass of one batch. */
+interface Pass {
+  readonly model: Model
+  readonly emit: Emitter
+  readonly loss: string
+  readonly correct: string
+  readonly gradients: ReadonlyMap<string, string>
+  /** Statistics and what replaces them. */
+  readonly statistics: readonly (readonly [string, string])[]
+  readonly sliced: readonly string[]
+  readonly selection: Selection
+  readonly classes: number
+  readonly targets: string | undefined
+  readonly teacher: TeacherValues | undefined
+}
+
+/**
+ * Builds a training step.
+ *
+ * @param model of any opset from 7 on, with constants as initializers.
+ * @param types of its values, as `observeShapes` gives them for the batch that is trained with.
+ * @throws WhittleError `INVALID_ARGUMENT` for wrong options and when the loss depends on no parameter; `UNSUPPORTED`
+ *   naming a node without gradient rule; `SHAPE_MISMATCH` when loss, outputs and teacher do not fit.
+ */
+export function buildStep(model: Model, types: ReadonlyMap<string, Typed>, options: StepOptions): StepGraph {
+  const { optimizer, accumulate = 1, ema } = options
+  checkLoss(options.loss)
+  checkOptimizer(optimizer)
+  if (ema !== undefined && !(ema >= 0 && ema < 1)) fail('INVALID_ARGUMENT', `Option ema: must be in 0 … 1; got ${ema}.`)
+  const pass = buildPass(model, types, options)
+  const batch = types.get(model.graph.inputs[0]!.name)!.shape[0]!
+  const diagnosis = passModel(pass)
+  const stage = accumulate === 1 ? inPlace(pass) : accumulated(pass, accumulate)
+  const update = emitUpdates(stage, pass, model, options)
+  const plan = {
+    sliced: [...stage.sliced, ...update.scalars.map(({ input }) => input)],
+    carried: update.pairs,
+    scanned: [stage.loss, stage.correct],
+  }
+  const loop = loopOver(stage.graph, plan)
+  // Fixed names for what comes out, whatever the values are called inside.
+  const renamed = new Map([
+    [loopNames.each(stage.loss), LOSS],
+    [loopNames.each(stage.correct), CORRECT],
+  ])
+  for (const node of loop.nodes) node.outputs = node.outputs.map((name) => renamed.get(name) ?? name)
+  loop.outputs = loop.outputs.map((info) => ({ ...info, name: renamed.get(info.name) ?? info.name }))
+  const inputs = model.graph.inputs.map(({ name }) => name)
+  return {
+    model: { ...pass.model, graph: loop },
+    pass: diagnosis,
+    inputs,
+    batch,
+    accumulate,
+    classes: pass.classes,
+    targets: pass.targets,
+    teacher: pass.teacher,
+    carried: update.carried,
+    settings: update.settings,
+    scalars: update.scalars,
+    selection: pass.selection,
+    gradients: pass.gradients,
+  }
+}
+
+function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: StepOptions): Pass {
+  const model = liftOpset(source, 18)
+  const { graph } = model
+  const types = new Map(given)
+  const output = chooseOutput(graph, options.output)
+  const selection = selectParameters(model, [output], types, options)
+  graph.inputs = graph.inputs.map(({ name }) => declared(name, types))
+  const sliced = graph.inputs.map(({ name }) => name)
+  const declare = (name: string, type: Typed): string => {
+    types.set(name, type)
+    graph.inputs.push(declared(name, types))
+    sliced.push(name)
+    return name
+  }
+  const logits = logitsOf(graph, output)
+  const wants = new Set(options.loss.map(needsOf))
+  const scores = types.get(output) ?? fail('INVALID_MODEL', `Output '${output}': its shape is not known.`)
+  const classes = scores.shape[1] ?? 1
+  const targets = wants.has('labels')
+    ? declare(TARGETS, { dtype: 'float32', shape: [scores.shape[0]!, classes] })
+    : undefined
+  const teacher = teacherFor(options, wants, graph, types, output)
+  for (const { input, type } of teacher?.inputs ?? []) declare(input, type)
+  const emit = new Emitter(graph, types)
+  const norms: TrainedBatchNorm[] = []
+  if (options.batchNorm !== 'running')
+    for (const node of selection.batchNorms) norms.push(trainBatchNorm(graph, emit, node))
+  const inputs: LossInputs = {
+    logits: rowsOfScores(emit, logits, output),
+    output: rowsOfScores(emit, output, output),
+    targets,
+    teacherLogits: teacher?.logits && rowsOfScores(emit, teacher.logits, 'the teacher’s'),
+    teacherOutput: teacher?.output && rowsOfScores(emit, teacher.output, 'the teacher’s'),
+    features: teacher?.features ?? new Map(),
+  }
+  const loss = totalLoss(emit, options.loss, inputs)
+  const correct = emitCorrect(emit, inputs.logits, targets ?? inputs.teacherLogits ?? inputs.teacherOutput)
+  graph.outputs = [loss, correct].map((name) => ({ name, type: undefined }))
+  sortNodes(graph)
+  for (const node of graph.nodes)
+    for (const name of node.outputs) if (!types.has(name) && isKnown(emit, name)) types.set(name, emit.type(name))
+  const { trainable } = selection
+  const result = gradient(model, {
+    loss,
+    withRespectTo: trainable.length > 0 ? trainable : [firstOf(selection)],
+    types,
+  })
+  const statistics = norms.flatMap((norm) => emitStatistics(result.emit, norm))
+  return {
+    model: result.model,
+    emit: result.emit,
+    loss,
+    correct,
+    gradients: result.gradients,
+    statistics,
+    sliced,
+    selection,
+    classes,
+    targets,
+    teacher,
+  }
+}
+
+/** A parameter to ask a gradient for when none has one, so that the error says why. */
+function firstOf({ unreached, frozen }: Selection): string {
+  return unreached[0] ?? frozen[0] ?? ''
+}
+
+function isKnown(emit: Emitter, name: string): boolean {
+  try {
+    emit.type(name)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function declared(name: string, types: ReadonlyMap<string, Typed>) {
+  const type = types.get(name) ?? fail('INVALID_MODEL', `Input '${name}': its type must be known; it is not.`)
+  return { name, type: tensorType(type.dtype, type.shape) }
+}
+
+function chooseOutput(graph: Graph, wanted: string | undefined): string {
+  const names = graph.outputs.map(({ name }) => name)
+  const chosen = wanted ?? names[0]
+  if (chosen === undefined || !names.includes(chosen))
+    fail(
+      'NOT_FOUND',
+      `Output '${wanted ?? ''}' is not one of the model's outputs: ${names.map((name) => `'${name}'`).join(', ')}.`,
+    )
+  return chosen
+}
+
+function teacherFor(
+  options: StepOptions,
+  wants: ReadonlySet<string>,
+  graph: Graph,
+  types: ReadonlyMap<string, Typed>,
+  output: string,
+): TeacherValues | undefined {
+  if (!wants.has('teacher') && !wants.has('features')) return undefined
+  if (!options.teacher)
+    fail('INVALID_ARGUMENT', 'Loss: distillation needs a teacher. Give one, or leave such terms out of the loss.')
+  return teacherValues(options.teacher, options.loss, { graph, types, output })
+}
+
+/** How many samples have their highest score where the targets have it. */
+function emitCorrect(emit: Emitter, logits: string, targets: string | undefined): string {
+  if (targets === undefined) return emit.number(0, logits)
+  const [count = 1] = emit.shape(logits)
+  const classOf = (rows: string): string => emit.op('ArgMax', [rows], [count], { axis: 1, keepdims: 0 }, 'int64')
+  const equal = emit.op('Equal', [classOf(logits), classOf(targets)], [count], {}, 'bool')
+  return emit.sum(emit.cast(equal, 'float32', 1), [0], false)
+}
+
+/** The pass alone, with parameters and statistics as inputs. */
+function passModel(pass: Pass): Model {
+  const graph = withInputs(pass, pass.model.graph)
+  graph.outputs = [pass.loss, ...pass.gradients.values()].map((name) => ({ name, type: undefined }))
+  const model = { ...pass.model, graph }
+  removeUnusedFrom(model)
+  return model
+}
+
+/** A copy of the pass's graph in which parameters and statistics are inputs. */
+function withInputs(pass: Pass, source: Graph): Graph {
+  const graph = { ...source, nodes: [...source.nodes], initializers: new Map(source.initializers) }
+  const names = [...pass.gradients.keys(), ...pass.statistics.map(([name]) => name)]
+  graph.inputs = [...graph.inputs]
+  for (const name of names) {
+    const tensor = graph.initializers.get(name)!
+    graph.initializers.delete(name)
+    graph.inputs.push({ name, type: tensorType(tensor.dtype, tensor.shape) })
+  }
+  return graph
+}
+
+/** Where the update's nodes go, and the values it starts from. */
+interface Stage {
+  readonly graph: Graph
+  readonly emit: Emitter
+  readonly loss: string
+  readonly correct: string
+  readonly gradients: ReadonlyMap<string, string>
+  readonly statistics: readonly (readonly [string, string])[]
+  readonly sliced: readonly string[]
+}
+
+function inPlace(pass: Pass): Stage {
+  const { emit, loss, correct, gradients, statistics, sliced } = pass
+  // The emitter adds to the model's own graph.
+  Object.assign(pass.model.graph, withInputs(pass, pass.model.graph))
+  return { graph: pass.model.graph, emit, loss, correct, gradients, statistics, sliced }
+}
+
+/** The pass in a loop over several batches, which adds up gradients and carries statistics on. */
+function accumulated(pass: Pass, count: number): Stage {
+  if (!(Number.isSafeInteger(count) && count >= 1))
+    fail('INVALID_ARGUMENT', `Option accumulate: must be a whole number of at least 1; got ${count}.`)
+  const { emit, model } = pass
+  const share = [...pass.gradients].map(([name, value]) => {
+    const sum = `sum/${name}`
+    return { name, sum, type: emit.type(value), value: emit.scale(value, 1 / count) }
+  })
+  const graph = withInputs(pass, model.graph)
+  const sums: [string, string][] = share.map(({ sum, type, value }) => {
+    graph.inputs.push({ name: sum, type: tensorType(type.dtype, type.shape) })
+    const next = `next/${sum}`
+    graph.nodes.push(createNode('Add', [sum, value], [next], {}, next))
+    return [sum, next]
+  })
+  const inner = loopOver(graph, {
+    sliced: pass.sliced,
+    carried: [...sums, ...pass.statistics],
+    scanned: [pass.loss, pass.correct],
+  })
+  const types = new Map<string, Typed>()
+  const outer: Graph = { ...inner, inputs: [], outputs: [], name: 'update' }
+  const turns = Tensor.int64(count)
+  outer.initializers.set(loopNames.count, turns)
+  for (const { name, sum, type } of share) {
+    const zeros = fromNumbers(new Float32Array(sizeOf(type.shape)), type.shape, type.dtype)
+    outer.initializers.set(loopNames.first(sum), zeros)
+    types.set(loopNames.last(sum), type)
+    types.set(name, type)
+    outer.inputs.push({ name, type: tensorType(type.dtype, type.shape) })
+  }
+  for (const [name] of pass.statistics) {
+    const type = emit.type(name)
+    types.set(name, type)
+    types.set(loopNames.last(name), type)
+    outer.inputs.push({ name, type: tensorType(type.dtype, type.shape) })
+  }
+  const loop = outer.nodes.find((node) => node.opType === 'Loop')!
+  const statistics = new Set(pass.statistics.map(([name]) => name))
+  loop.inputs = loop.inputs.map((name) => [...statistics].find((own) => loopNames.first(own) === name) ?? name)
+  const sliced = pass.sliced.map((name) => {
+    const input = loopNames.stacked(name)
+    const type = { ...emit.type(name), shape: [count, ...emit.shape(name)] }
+    types.set(input, type)
+    outer.inputs.push({ name: input, type: tensorType(type.dtype, type.shape) })
+    return input
+  })
+  for (const value of [pass.loss, pass.correct]) types.set(loopNames.each(value), { dtype: 'float32', shape: [count] })
+  const stageEmit = new Emitter(outer, types)
+  return {
+    graph: outer,
+    emit: stageEmit,
+    loss: stageEmit.scale(stageEmit.sum(loopNames.each(pass.loss), [0], false), 1 / count),
+    correct: stageEmit.sum(loopNames.each(pass.correct), [0], false),
+    gradients: new Map(share.map(({ name, sum }) => [name, loopNames.last(sum)])),
+    statistics: pass.statistics.map(([name]) => [name, loopNames.last(name)]),
+    sliced,
+  }
+}
+
+/** Emits clipping, updates and averages; adds the inputs that they need. */
+function emitUpdates(stage: Stage, pass: Pass, model: Model, options: StepOptions) {
+  const { graph, emit } = stage
+  const { optimizer, groups = [], decayWeightsOnly = false, ema } = options
+  const carried: Carried[] = []
+  const pairs: [string, string][] = []
+  const settings: ParameterSettings[] = []
+  const names = [...stage.gradients.keys()]
+  const clipped = clipGradients(emit, [...stage.gradients.values()], options.clip ?? {})
+  const tensorOf = (name: string): Tensor => model.graph.initializers.get(name)!
+  const pending: { name: string; type: Typed }[] = []
+  const input = (name: string, type: Typed): string => {
+    pending.push({ name, type })
+    return name
+  }
+  // The emitter learns of the new inputs by working on a graph that has them from the start.
+  const groupIndex = names.map((name) => {
+    const group = groupOf(model.graph, name, groups)
+    const exempt = decayWeightsOnly && tensorOf(name).shape.length <= 1
+    const weightDecay = group?.weightDecay ?? (exempt ? 0 : defaultWeightDecay(optimizer))
+    const own = { weightDecay, lrScale: group?.lrScale ?? 1 }
+    const known = settings.findIndex((one) => one.weightDecay === own.weightDecay && one.lrScale === own.lrScale)
+    return known >= 0 ? known : settings.push(own) - 1
+  })
+  for (const group of settings.keys())
+    for (const scalar of SCALARS) input(`${scalar}/${group}`, { dtype: 'float32', shape: [] })
+  const parts = stateNames(optimizer)
+  for (const name of names) {
+    const { dtype, shape } = tensorOf(name)
+    for (const part of parts) input(`${part}/${name}`, { dtype, shape })
+    if (ema !== undefined) input(`average/${name}`, { dtype, shape })
+  }
+  if (ema !== undefined)
+    for (const [name] of stage.statistics) input(`average/${name}`, { dtype: 'float32', shape: tensorOf(name).shape })
+  const more = extended(emit, graph, [...clipped, ...names, ...stage.statistics.flat()], pending)
+  const average = (name: string, value: string): void => {
+    if (ema === undefined) return
+    const own = `average/${name}`
+    carried.push({ name: own, role: 'average', of: name, initial: tensorOf(name) })
+    pairs.push([own, more.add(more.scale(own, ema), more.scale(value, 1 - ema))])
+  }
+  for (const [at, name] of names.entries()) {
+    const group = groupIndex[at]!
+    const scalars = Object.fromEntries(SCALARS.map((scalar) => [scalar, `${scalar}/${group}`])) as Record<
+      ScalarName,
+      string
+    >
+    const state = parts.map((part) => `${part}/${name}`)
+    const updated = emitUpdate(more, optimizer, {
+      parameter: name,
+      gradient: clipped[at]!,
+      state,
+      settings: settings[group]!,
+      scalars,
+    })
+    const initial = tensorOf(name)
+    carried.push({ name, role: 'parameter', of: name, initial })
+    pairs.push([name, updated.parameter])
+    for (const [part, own] of state.entries()) {
+      const zeros = fromNumbers(new Float32Array(initial.size), initial.shape, initial.dtype)
+      carried.push({ name: own, role: 'state', of: name, initial: zeros })
+      pairs.push([own, updated.state[part]!])
+    }
+    average(name, updated.parameter)
+  }
+  for (const [name, value] of stage.statistics) {
+    carried.push({ name, role: 'statistic', of: name, initial: tensorOf(name) })
+    pairs.push([name, value])
+    average(name, value)
+  }
+  const scalars = finish(
+    pass.model,
+    graph,
+    [stage.loss, stage.correct, ...pairs.map(([, value]) => value)],
+    settings.length,
+  )
+  return { carried, pairs, settings, scalars }
+}
+
+/** An emitter on the same graph that also knows the new inputs. */
+function extended(
+  emit: Emitter,
+  graph: Graph,
+  known: readonly string[],
+  inputs: readonly { name: string; type: Typed }[],
+): Emitter {
+  const types = new Map<string, Typed>(known.map((name) => [name, emit.type(name)]))
+  for (const { name, type } of inputs) {
+    types.set(name, type)
+    graph.inputs.push({ name, type: tensorType(type.dtype, type.shape) })
+  }
+  return new Emitter(graph, types)
+}
+
+/** Removes what no result needs, and inputs of scalars that nothing reads. @returns the scalars that are left. */
+function finish(model: Model, graph: Graph, results: readonly string[], groups: number) {
+  graph.outputs = results.map((name) => ({ name, type: undefined }))
+  removeUnusedFrom({ ...model, graph })
+  const used = new Set(graph.nodes.flatMap(usedNames))
+  const scalars = [...Array(groups).keys()].flatMap((group) =>
+    SCALARS.map((name) => ({ input: `${name}/${group}`, name, group })),
+  )
+  const unused = new Set(scalars.map(({ input }) => input).filter((name) => !used.has(name)))
+  graph.inputs = graph.inputs.filter(({ name }) => !unused.has(name))
+  return scalars.filter(({ input }) => !unused.has(input))
+}
+
+/** For messages: which layer a parameter belongs to. */
+export function layerOf(graph: Graph, parameter: string): string {
+  const user = new GraphIndex(graph).users(parameter)[0]
+  return user ? `${user.opType} '${user.name}'` : `'${parameter}'`
+}
