@@ -34,6 +34,9 @@ export interface SvdFlipOptions {
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE` for an empty matrix, `ABORTED`; `UNSUPPORTED`
  *   beyond min(m, n) = 8,192.
  * @see Golub, Kahan, "Calculating the singular values and pseudo-inverse of a matrix", J. SIAM Numer. Anal. 2(2), 1965.
+ * @example
+ * const { s } = await economySvd(createPlainMatrixEngine(), { rows: 2, cols: 2, data: Float64Array.of(3, 0, 0, 1e-14) })
+ * console.log(s)
  */
 export async function economySvd<T extends Reals>(
   engine: MatrixEngine,
@@ -53,6 +56,10 @@ export async function economySvd<T extends Reals>(
  * @param options.iterations multiplications by A Aᵀ, default 3. @param options.oversample default 10.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`.
  * @see Halko, Martinsson, Tropp, "Finding structure with randomness", SIAM Review 53(2), 2011, algorithm 5.1.
+ * @example
+ * const a = { rows: 40, cols: 30, data: toFloat64(randomTensor([40, 30], { seed: 1 })) }
+ * const { u, s, vt } = await randomizedSvd(createPlainMatrixEngine(), a, 3)
+ * console.log([u.rows, u.cols], s.length, [vt.rows, vt.cols])
  */
 export async function randomizedSvd<T extends Reals>(
   engine: MatrixEngine,
@@ -70,6 +77,10 @@ export async function randomizedSvd<T extends Reals>(
  *
  * @param svd u `[m, k]`, vt `[k, n]`. Not written to.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`.
+ * @example
+ * const u = { rows: 2, cols: 1, data: Float64Array.of(-0.8, 0.6) }
+ * const vt = { rows: 1, cols: 1, data: Float64Array.of(1) }
+ * console.log(svdFlip({ u, s: Float64Array.of(5), vt }).vt.data)
  */
 export function svdFlip<T extends Reals>(
   { u, s, vt }: TruncatedSvd<T>,

@@ -13,6 +13,7 @@ export type {
   ContractionInputs,
   ContractionOutputs,
   ContractionSpec,
+  SolvedUpdate,
   UpdateEquations,
 } from './contraction.ts'
 export type { CpOptions, CpProgress, CpResult } from './cp/cp-options.ts'
@@ -70,4 +71,13 @@ export {
   tensorTrain,
   tensorTrainMatrix,
 } from './tensor-train.ts'
+export {
+  type PartialTucker,
+  type PartialTuckerOptions,
+  partialTucker,
+  type TuckerDecomposition,
+  type TuckerOptions,
+  type TuckerReport,
+  tucker,
+} from './tucker/index.ts'
 export { type Tucker2, type Tucker2Options, tucker2 } from './tucker2.ts'

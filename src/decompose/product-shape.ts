@@ -30,6 +30,9 @@ export function checkProduct(
  * The number of rows of `op(a)`, for `op(a) @ slices[o]`.
  *
  * @throws WhittleError `SHAPE_MISMATCH` when the inner lengths differ.
+ * @example
+ * const a = { rows: 5, cols: 3, data: new Float64Array(15) }
+ * console.log(checkSlicesProduct(a, { dims: [2, 3, 4], data: new Float64Array(24) }, {}))
  */
 export function checkSlicesProduct(
   a: Matrix,

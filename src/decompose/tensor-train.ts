@@ -70,6 +70,11 @@ export type TrainRanks = RankRule | readonly number[] | TrainErrorBound
  * @returns cores `[r_k, i_k, r_{k+1}]`.
  * @throws WhittleError `UNSUPPORTED`, `INVALID_ARGUMENT`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`.
  * @see Oseledets 2011, algorithm 1.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const x = ttToTensor(randomTt([6, 7, 8], [1, 3, 2, 1], { seed: 1 }))
+ * const { factors, relativeError } = await tensorTrain(engine, x, { error: 1e-10 })
+ * console.log(factors.map(({ shape }) => shape), relativeError < 1e-10)
  */
 export async function tensorTrain(
   engine: MatrixEngine,
@@ -187,7 +192,10 @@ export interface TensorTrainMatrixOptions extends TensorTrainOptions {
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`.
  * @see Oseledets, "Approximation of 2^d × 2^d matrices using tensor decomposition", SIAM J. Matrix Anal. Appl. 31(4), 2010.
  * @example
+ * const engine = createPlainMatrixEngine()
+ * const weight = randomTensor([32, 36], { seed: 1 })
  * const train = await tensorTrainMatrix(engine, weight, { rowShape: [4, 8], colShape: [6, 6], ranks: 5 })
+ * console.log(train.factors.map(({ shape }) => shape))
  */
 export async function tensorTrainMatrix(
   engine: MatrixEngine,

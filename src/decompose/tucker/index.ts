@@ -1,0 +1,2 @@
+export { type PartialTucker, type PartialTuckerOptions, partialTucker, type TuckerReport } from './partial-tucker.ts'
+export { type TuckerDecomposition, type TuckerOptions, tucker } from './tucker.ts'
