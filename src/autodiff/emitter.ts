@@ -197,7 +197,8 @@ export class Emitter {
     if (from.join() === shape.join()) return x
     const added = from.length - shape.length
     const axes = [...from.keys()].filter((axis) => axis < added || (shape[axis - added] === 1 && from[axis] !== 1))
-    return this.reshape(this.sum(x, axes), shape)
+    const keepdims = axes.some((axis) => axis >= added)
+    return this.reshape(this.sum(x, axes, keepdims), shape)
   }
 
   expand(x: string, shape: readonly number[]): string {

@@ -6,7 +6,7 @@
  * @see A. Griewank and A. Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, chapter 3
  */
 import { fail, invariant } from '../core/index.ts'
-import { GraphIndex, liftOpset, type Model, type Node, sortNodes } from '../graph/index.ts'
+import { type Graph, GraphIndex, liftOpset, type Model, type Node, sortNodes, subgraphsOf } from '../graph/index.ts'
 import { fromNumbers, isFloat, sizeOf } from '../tensor/index.ts'
 import { Emitter, type Typed } from './emitter.ts'
 import { describeCut, describeRoute, findPaths, type Paths } from './paths.ts'
@@ -74,10 +74,12 @@ export function gradient(model: Model, options: GradientOptions): GradientGraph 
     const seed = seeds.get(options.loss)
     seeds.set(options.loss, seed === undefined ? one : emit.add(seed, one))
   }
+  const forward = graph.nodes.length
   const settled = walkBack(emit, new GraphIndex(graph), paths, seeds)
   const gradients = new Map<string, string>()
   for (const value of options.withRespectTo)
     gradients.set(value, settled(value) ?? fail('INVALID_ARGUMENT', describeCut(graph, value, targets, types)))
+  removeUnneeded(graph, forward, new Set(gradients.values()))
   return { model: clone, gradients, emit }
 }
 
@@ -145,6 +147,18 @@ function walkBack(
   return settled
 }
 
+/** Drops nodes from a position on that none of the wanted values needs; rules may make more than is asked for. */
+function removeUnneeded(graph: Graph, from: number, wanted: Set<string>): void {
+  const kept: Node[] = []
+  for (let at = graph.nodes.length - 1; at >= from; at--) {
+    const node = graph.nodes[at]!
+    if (!node.outputs.some((output) => wanted.has(output))) continue
+    kept.push(node)
+    for (const input of node.inputs) wanted.add(input)
+  }
+  graph.nodes.splice(from, graph.nodes.length - from, ...kept.reverse())
+}
+
 /** One sum of several: two by Add; more by Sum, which reads each once and makes no value in between. */
 function addUp(emit: Emitter, parts: readonly string[]): string {
   return parts.length === 2 ? emit.add(parts[0]!, parts[1]!) : emit.op('Sum', parts, emit.shape(parts[0]!))
@@ -166,9 +180,10 @@ function ruleOf(node: Node, paths: Paths): (typeof GRADIENT_RULES)[string] {
   const rule = known ? GRADIENT_RULES[node.opType] : undefined
   if (rule) return rule
   const operator = node.domain === '' ? node.opType : `${node.domain}::${node.opType}`
+  const why = subgraphsOf(node).length > 0 ? `${operator}; subgraphs are not differentiated` : operator
   return fail(
     'UNSUPPORTED',
-    `${operator} '${node.name}': operators on the way from the loss to a parameter need a gradient rule; there is none for ${operator}. The way is ${describeRoute(paths, node)}.`,
+    `${operator} '${node.name}': operators on the way from the loss to a parameter need a gradient rule; there is none for ${why}. The way is ${describeRoute(paths, node)}.`,
     { details: { operator, node: node.name } },
   )
 }

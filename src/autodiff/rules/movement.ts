@@ -52,10 +52,8 @@ const split: GradientRule = ({ emit, node, inputs: [x], outputs, gradients }) =>
   const given = intAttribute(node, 'axis', 0)
   const axis = given < 0 ? given + shape.length : given
   const total = (extents: readonly number[]): number => extents.reduce((sum, extent) => sum + extent, 0)
-  const known = outputs.map((output) => (output === '' ? 0 : emit.shape(output)[axis]!))
-  // Omitted outputs share what the others leave.
-  const share = (shape[axis]! - total(known)) / Math.max(1, outputs.filter((output) => output === '').length)
-  const extents = outputs.map((output, at) => (output === '' ? share : known[at]!))
+  // ONNX Runtime crashes on a Split of which an output is omitted: all are there.
+  const extents = outputs.map((output) => emit.shape(output)[axis]!)
   const along = (extent: number, others: 'shape' | 0): number[] =>
     shape.map((length, other) => (other === axis ? extent : others === 0 ? 0 : length))
   const some = gradients.findIndex((g) => g !== undefined)

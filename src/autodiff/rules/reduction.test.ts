@@ -50,7 +50,7 @@ describe('gradients of reductions', () => {
 
   it('axes that are computed follow from the shapes', async () => {
     const build =
-      (keepdims: number): GradientCase['build'] =>
+      (keepdims: number): NonNullable<GradientCase['build']> =>
       (b, [x]) => {
         const last = b.op('Sub', [b.op('Size', [b.op('Shape', [x!])]), b.constant(Tensor.int64(1))])
         return [b.op('ReduceMean', [x!, b.op('Reshape', [last, b.constant(axes(1))])], { keepdims })]

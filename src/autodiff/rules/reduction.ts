@@ -42,9 +42,22 @@ function reduction(rule: (parts: Reduction) => string): GradientRule {
     const x = inputs[0]!
     const axes = axesOf(context)
     const kept = emit.shape(x).map((extent, axis) => (axes.includes(axis) ? 1 : extent))
-    const y = emit.reshape(outputs[0]!, kept)
-    return [emit.expand(rule({ emit, x, y, g: emit.reshape(gradients[0]!, kept), axes }), emit.shape(x))]
+    const parts: Reduction = {
+      emit,
+      x,
+      get y() {
+        return keep(emit, outputs[0]!, kept)
+      },
+      g: keep(emit, gradients[0]!, kept),
+      axes,
+    }
+    return [emit.expand(rule(parts), emit.shape(x))]
   }
+}
+
+/** With the reduced axes as ones; a single number broadcasts as it is. */
+function keep(emit: Emitter, value: string, kept: readonly number[]): string {
+  return emit.shape(value).length === 0 ? value : emit.reshape(value, kept)
 }
 
 /** The number of elements that become one. */
