@@ -13,7 +13,7 @@ import { CAUTION, NOISE_SPREAD, orthonormalizeInto } from './range-finder.ts'
 
 /** Options of {@link gramSubspaceRows}. */
 export interface GramSubspaceOptions {
-  /** Rows `[rank, n]` that nearly span the subspace; without, sums of random rows of the matrix. Not written to. */
+  /** Rows `[rank, n]` that nearly span the subspace; without, random rows of the matrix. Not written to. */
   readonly start?: Matrix64 | undefined
   /** Polynomials applied, default 1 to a given start and 2 to a random one; each multiplies by the matrix twice. */
   readonly steps?: number
@@ -35,7 +35,7 @@ export async function gramSubspaceRows(
   rank: number,
   { start, steps = start ? 1 : 2, seed = 0, signal }: GramSubspaceOptions = {},
 ): Promise<Matrix64> {
-  let basis: Matrix64 = start ? { ...start, data: start.data.slice() } : randomSums(gram, rank, seed)
+  let basis: Matrix64 = start ? { ...start, data: start.data.slice() } : randomRows(gram, rank, seed)
   await orthonormalizeInto(engine, basis)
   for (let step = 0; step < steps; step++) {
     checkAborted(signal)
@@ -47,17 +47,16 @@ export async function gramSubspaceRows(
   return basis
 }
 
-/** `[rank, n]`: each row the sum of about n / rank rows with random signs; every row is used. */
-function randomSums({ rows: n, data }: Matrix64, rank: number, seed: number): Matrix64 {
-  const random = createRandom(seed)
-  const order = random.shuffle(Uint32Array.from({ length: n }, (_, row) => row))
+/**
+ * `[rank, n]`: rows of the matrix, picked at random; those of nothing, which networks have where a channel is dead, come
+ * last. Sums of rows with random signs are hardly a better start, and copies cost nothing.
+ */
+function randomRows({ rows: n, data }: Matrix64, rank: number, seed: number): Matrix64 {
+  const order = createRandom(seed).shuffle(Uint32Array.from({ length: n }, (_, row) => row))
+  const isEmpty = (row: number): number => (data[row * (n + 1)] === 0 ? 1 : 0)
+  order.sort((a, b) => isEmpty(a) - isEmpty(b))
   const out = new Float64Array(rank * n)
-  for (const [position, row] of order.entries()) {
-    const sums = out.subarray((position % rank) * n, (position % rank) * n + n)
-    const sign = random.nextUint32() & 1 ? 1 : -1
-    const from = row * n
-    for (let j = 0; j < n; j++) sums[j] = sums[j]! + sign * data[from + j]!
-  }
+  for (let i = 0; i < rank; i++) out.set(data.subarray(order[i]! * n, (order[i]! + 1) * n), i * n)
   return { rows: rank, cols: n, data: out }
 }
 

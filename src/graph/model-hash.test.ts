@@ -80,6 +80,32 @@ describe('The hash of a model', () => {
     expect(modelHash(model)).toBe(modelHash(sample()))
   })
 
+  it('differs wherever one bit of a large weight does, and when elements change places', () => {
+    const hashOf = (change: (data: Float32Array) => void): string => {
+      const model = sample()
+      const data = Float32Array.from({ length: LARGE + 1 }, (_, i) => i % 97)
+      change(data)
+      model.graph.initializers.set('large', Tensor.of(data, [LARGE + 1]))
+      return modelHash(model)
+    }
+    const hashes = new Set([hashOf(() => {})])
+    const places = [0, 1, 2, 3, 4, LARGE - 1, LARGE]
+    for (const place of places) hashes.add(hashOf((data) => data.fill(-1, place, place + 1)))
+    for (const [i, j] of [
+      [1, 2],
+      [4, 8],
+      [1, LARGE],
+    ] as const)
+      hashes.add(
+        hashOf((data) => {
+          const [x, y] = [data[i]!, data[j]!]
+          data[i] = y
+          data[j] = x
+        }),
+      )
+    expect(hashes.size).toBe(1 + places.length + 3)
+  })
+
   it('differs wherever one bit of a weight does', () => {
     const bytes = new Uint8Array(67)
     const hashes = new Set<string>()
