@@ -46,26 +46,29 @@ export function loopOver(graph: Graph, { sliced, carried, scanned }: LoopPlan): 
   for (const [name] of carried) outer.inputs.push({ name: loopNames.first(name), type: typeOf.get(name) })
   const own = new Set([...sliced, ...carried.map(([name]) => name)])
   outer.inputs.push(...graph.inputs.filter(({ name }) => !own.has(name)))
+  // Loops lie within each other, and names of a body may not repeat those around it.
+  const [turn, go, goOn] = ['turn', 'go', 'go_on'].map((name) => `${graph.name}/${name}`) as [string, string, string]
   const gathers = sliced.map((name) =>
-    createNode('Gather', [loopNames.stacked(name), 'turn'], [name], { axis: 0 }, `take/${name}`),
+    createNode('Gather', [loopNames.stacked(name), turn], [name], { axis: 0 }, `take/${name}`),
   )
-  body.nodes = [createNode('Identity', ['go'], ['go_on'], {}, 'go_on'), ...gathers, ...graph.nodes]
+  body.nodes = [createNode('Identity', [go], [goOn], {}, goOn), ...gathers, ...graph.nodes]
   body.inputs = [
-    { name: 'turn', type: tensorType('int64', []) },
-    { name: 'go', type: tensorType('bool', []) },
+    { name: turn, type: tensorType('int64', []) },
+    { name: go, type: tensorType('bool', []) },
     ...carried.map(([name]) => ({ name, type: typeOf.get(name) })),
   ]
   // A value that stays as it was, or is put out twice, needs a name of its own in the body.
   const outputs = [...carried.map(([, output]) => output), ...scanned].map((name, at) => {
-    const output = `out${at}/${name}`
+    const output = `${graph.name}/out${at}/${name}`
     body.nodes.push(createNode('Identity', [name], [output], {}, output))
     return { name: output, type: undefined }
   })
-  body.outputs = [{ name: 'go_on', type: tensorType('bool', []) }, ...outputs]
-  outer.initializers.set('always', Tensor.of(Uint8Array.of(1), [], 'bool'))
+  body.outputs = [{ name: goOn, type: tensorType('bool', []) }, ...outputs]
+  const always = `${graph.name}/always`
+  outer.initializers.set(always, Tensor.of(Uint8Array.of(1), [], 'bool'))
   const results = [...carried.map(([name]) => loopNames.last(name)), ...scanned.map(loopNames.each)]
-  const inputs = [loopNames.count, 'always', ...carried.map(([name]) => loopNames.first(name))]
-  outer.nodes.push(createNode('Loop', inputs, results, { body }, 'steps'))
+  const inputs = [loopNames.count, always, ...carried.map(([name]) => loopNames.first(name))]
+  outer.nodes.push(createNode('Loop', inputs, results, { body }, outer.name))
   outer.outputs = results.map((name) => ({ name, type: undefined }))
   return outer
 }

@@ -2,7 +2,7 @@
  * A training step as one ONNX graph: forward, loss, gradients, optimizer update and running statistics, in a `Loop` over
  * the steps of a run. Everything that a step changes goes in and comes out as a tensor.
  */
-import { Emitter, gradient, type Typed } from '../autodiff/index.ts'
+import { Emitter, gradient, type Typed, toTrainingBatchNorm } from '../autodiff/index.ts'
 import { fail } from '../core/index.ts'
 import {
   createNode,
@@ -16,7 +16,7 @@ import {
   usedNames,
 } from '../graph/index.ts'
 import { fromNumbers, sizeOf, Tensor } from '../tensor/index.ts'
-import { emitStatistics, type TrainedBatchNorm, trainBatchNorm } from './batch-norm.ts'
+import { emitStatistics } from './batch-norm.ts'
 import { loopNames, loopOver } from './loop.ts'
 import { checkLoss, type LossInputs, type LossTerm, needsOf, rowsOfScores, totalLoss } from './losses.ts'
 import {
@@ -54,6 +54,11 @@ export interface StepOptions {
   readonly ema?: number | undefined
   /** Batches whose gradients are averaged for one step; default 1. */
   readonly accumulate?: number | undefined
+  /**
+   * Rewrites one batch's forward and backward pass, of standard operators, for the runtime that is used; values keep
+   * their names. Default: as it is.
+   */
+  readonly lower?: ((model: Model, types: ReadonlyMap<string, Typed>) => Model) | undefined
   /** Statistics that batch normalisations use: the batch's, which are also learned (default), or the running ones. */
   readonly batchNorm?: 'batch' | 'running' | undefined
 }
@@ -163,11 +168,14 @@ export function buildStep(model: Model, types: ReadonlyMap<string, Typed>, optio
 }
 
 function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: StepOptions): Pass {
-  const model = liftOpset(source, 18)
+  const lifted = liftOpset(source, 18)
+  const output = chooseOutput(lifted.graph, options.output)
+  const selection = selectParameters(lifted, [output], given, options)
+  const learning = new Set(options.batchNorm === 'running' ? [] : selection.batchNorms.map(({ name }) => name))
+  const norms = toTrainingBatchNorm(lifted, given, { frozen: (node) => !learning.has(node.name) })
+  const { model } = norms
   const { graph } = model
-  const types = new Map(given)
-  const output = chooseOutput(graph, options.output)
-  const selection = selectParameters(model, [output], types, options)
+  const types = new Map(norms.types)
   graph.inputs = graph.inputs.map(({ name }) => declared(name, types))
   const sliced = graph.inputs.map(({ name }) => name)
   const declare = (name: string, type: Typed): string => {
@@ -186,9 +194,6 @@ function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: St
   const teacher = teacherFor(options, wants, graph, types, output)
   for (const { input, type } of teacher?.inputs ?? []) declare(input, type)
   const emit = new Emitter(graph, types)
-  const norms: TrainedBatchNorm[] = []
-  if (options.batchNorm !== 'running')
-    for (const node of selection.batchNorms) norms.push(trainBatchNorm(graph, emit, node))
   const inputs: LossInputs = {
     logits: rowsOfScores(emit, logits, output),
     output: rowsOfScores(emit, output, output),
@@ -201,18 +206,20 @@ function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: St
   const correct = emitCorrect(emit, inputs.logits, targets ?? inputs.teacherLogits ?? inputs.teacherOutput)
   graph.outputs = [loss, correct].map((name) => ({ name, type: undefined }))
   sortNodes(graph)
-  for (const node of graph.nodes)
-    for (const name of node.outputs) if (!types.has(name) && isKnown(emit, name)) types.set(name, emit.type(name))
+  learnTypes(types, graph, emit)
   const { trainable } = selection
   const result = gradient(model, {
     loss,
     withRespectTo: trainable.length > 0 ? trainable : [firstOf(selection)],
     types,
   })
-  const statistics = norms.flatMap((norm) => emitStatistics(result.emit, norm))
+  learnTypes(types, result.model.graph, result.emit)
+  const lowered = options.lower ? options.lower(result.model, types) : result.model
+  const passEmit = new Emitter(lowered.graph, types)
+  const statistics = norms.statistics.flatMap((norm) => emitStatistics(passEmit, norm))
   return {
-    model: result.model,
-    emit: result.emit,
+    model: lowered,
+    emit: passEmit,
     loss,
     correct,
     gradients: result.gradients,
@@ -230,12 +237,19 @@ function firstOf({ unreached, frozen }: Selection): string {
   return unreached[0] ?? frozen[0] ?? ''
 }
 
-function isKnown(emit: Emitter, name: string): boolean {
+/** Adds the types of what an emitter has added to a graph. */
+function learnTypes(types: Map<string, Typed>, graph: Graph, emit: Emitter): void {
+  for (const name of [...graph.nodes.flatMap((node) => node.outputs), ...graph.initializers.keys()]) {
+    const type = types.has(name) || name === '' ? undefined : maybeType(emit, name)
+    if (type) types.set(name, type)
+  }
+}
+
+function maybeType(emit: Emitter, name: string): Typed | undefined {
   try {
-    emit.type(name)
-    return true
+    return emit.type(name)
   } catch {
-    return false
+    return undefined
   }
 }
 
