@@ -71,6 +71,7 @@ export {
   tensorTrain,
   tensorTrainMatrix,
 } from './tensor-train.ts'
+export { ttRound } from './tt-round.ts'
 export {
   type PartialTucker,
   type PartialTuckerOptions,

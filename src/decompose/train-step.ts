@@ -31,11 +31,14 @@ export interface TrainStep<T extends Reals> {
   readonly basis: Matrix<T>
   /** basisᵀ @ matrix, `[rank, n]`. */
   readonly rest: Matrix<T>
-  /** About ‖matrix − basis · rest‖², from the singular values; 0 for steps of given rank, which do not need it. */
+  /** About ‖matrix − basis · rest‖², from the singular values; 0 for `'gram'` steps of given rank, which do not know it. */
   readonly leftOut: number
 }
 
-/** The fewest leading values, from 1 to `most`, such that the others sum to at most `slack`; and the sum of those. */
+/**
+ * The fewest leading values, from 1 to `rank`, such that the others sum to at most `slack` (with a negative one: `rank`
+ * values); and the sum of the others.
+ */
 function sufficientRank(squares: Float64Array, { rank: most, slack = 0 }: StepRule): { rank: number; leftOut: number } {
   let leftOut = 0
   let rank = squares.length
@@ -69,7 +72,7 @@ export async function trainStep<T extends Reals>(
   if (method === 'exact') {
     const { u, s } = await truncatedSvd(engine, matrix, full, { method: 'exact', signal })
     const squares = s.map((value) => value * value)
-    const { rank, leftOut } = given ? { rank: limit, leftOut: 0 } : sufficientRank(squares, rule)
+    const { rank, leftOut } = sufficientRank(squares, given ? { rank: limit, slack: -1 } : rule)
     return project(engine, matrix, columnRange(u, 0, rank), leftOut)
   }
   return gramStep(engine, matrix, rule, signal)
