@@ -26,6 +26,14 @@ export interface UpdateEquations {
   readonly pull?: Float64Array | undefined
 }
 
+/** The solution of an update. */
+export interface SolvedUpdate<T extends Float32Array | Float64Array> {
+  /** A `[rank, extent]`, rounded to the MTTKRP's type. */
+  readonly factor: T
+  /** A Aᵀ `[rank, rank]` of that factor. */
+  readonly gram: Float64Array
+}
+
 /** What one run of a {@link Contraction} works with. Factors are `[rank, extent]`, components in rows. */
 export interface ContractionInputs<T extends Float32Array | Float64Array> {
   readonly others: readonly T[]
@@ -40,17 +48,13 @@ export interface ContractionInputs<T extends Float32Array | Float64Array> {
 export interface ContractionOutputs<T extends Float32Array | Float64Array> {
   /** M `[rank, first]`: the MTTKRP of the first mode. */
   readonly mttkrp: T
-  /** With equations, what follows from them. */
-  readonly update?:
-    | {
-        /** A `[rank, first]` */
-        readonly factor: T
-        /** A Aᵀ `[rank, rank]` of that factor as it is rounded. */
-        readonly gram: Float64Array
-        /** `[rank, Π others]`: the tensor with the contracted modes and, by the new factor, the first; absent without others. */
-        readonly rest?: T | undefined
-      }
-    | undefined
+  /** With equations: the solution. */
+  readonly update?: SolvedUpdate<T> | undefined
+  /**
+   * `[rank, Π others]`: the tensor with the contracted modes and, by the new factor, the first. Absent without equations
+   * or others.
+   */
+  readonly rest?: T | undefined
 }
 
 /** A tensor made ready for updates. */

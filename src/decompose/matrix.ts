@@ -5,7 +5,7 @@
  * {@link MatrixEngine}, which `engine/` implements over ONNX Runtime.
  */
 
-import type { Contraction, ContractionSpec } from './contraction.ts'
+import type { Contraction, ContractionSpec, SolvedUpdate, UpdateEquations } from './contraction.ts'
 
 /** A row-major matrix: element (i, j) is `data[i * cols + j]`. */
 export interface Matrix<T extends Float32Array | Float64Array = Float32Array | Float64Array> {
@@ -50,6 +50,20 @@ export interface MatrixEngine {
    */
   gram(a: Matrix, options?: { readonly transpose?: boolean }): Promise<Matrix64>
   /**
+   * The Gram matrix of one of the first two modes of a tensor `[o, i, k]` of which the other one is contracted with a
+   * basis; symmetric up to rounding. An engine without it is asked for plain products instead.
+   *
+   * @param basis one vector per row: `[r, i]` for mode 0, `[r, o]` for mode 1.
+   * @param options.keep also the contracted tensor, `[o, r, k]` for mode 0, `[r, i, k]` for mode 1; default false.
+   * @returns gram `[o, o]` for mode 0, `[i, i]` for mode 1, of products in the type of the tensor.
+   */
+  contractedGram?<T extends Float32Array | Float64Array>(
+    tensor: Slices<T>,
+    basis: Matrix<T>,
+    mode: 0 | 1,
+    options?: { readonly keep?: boolean },
+  ): Promise<{ gram: Matrix<T>; contracted: T | undefined }>
+  /**
    * The mode-n unfolding of a third-order tensor times the Khatri–Rao product of two factors, without forming either.
    * An engine without it is asked for plain products instead.
    *
@@ -68,4 +82,6 @@ export interface MatrixEngine {
   maybePrepareContraction?<T extends Float32Array | Float64Array>(
     spec: ContractionSpec<T>,
   ): Promise<Contraction<T> | undefined>
+  /** What `solveUpdate` of CP updates computes, in one call; absent: by {@link multiply}. */
+  solveUpdate?<T extends Float32Array | Float64Array>(equations: UpdateEquations, mttkrp: T): Promise<SolvedUpdate<T>>
 }

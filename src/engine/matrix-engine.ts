@@ -17,7 +17,8 @@ import {
 } from '../decompose/index.ts'
 import { type Executable, GraphBuilder, type Model } from '../graph/index.ts'
 import { Tensor } from '../tensor/index.ts'
-import { maybeContraction } from './contraction.ts'
+import { contractedGramGraphs } from './contracted-gram.ts'
+import { maybeContraction, updateSolver } from './contraction.ts'
 import { createEvaluator } from './evaluator.ts'
 import { mttkrpGraphs } from './mttkrp.ts'
 import type { OrtRuntime } from './ort.ts'
@@ -28,6 +29,8 @@ export interface MatrixEngineOptions {
   readonly threads?: number | undefined
   /** Execution providers in order of preference; default: the CPU. */
   readonly executionProviders?: readonly unknown[] | undefined
+  /** Whether the runtime copies what it is given with each run, as `onnxruntime-web` does; default `false`. */
+  readonly copiesFeeds?: boolean | undefined
 }
 
 /**
@@ -58,6 +61,7 @@ type Arrays = Float32Array | Float64Array
  */
 export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOptions = {}): MatrixEngine {
   const evaluator = createEvaluator(runtime, { ...options, sessionOptions: SESSION_OPTIONS })
+  const { copiesFeeds = false } = options
   const contractions = createEvaluator(runtime, { ...options, sessionOptions: CONTRACTION_OPTIONS })
   const plain = createPlainMatrixEngine()
   const sessions = new Map<string, Promise<Executable>>()
@@ -153,7 +157,9 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
       return { dims: [outer, m, inner], data: out }
     },
     gram: (a, gramOptions) => gramOfUnfolding(engine, a, gramOptions),
-    maybePrepareContraction: (spec) => maybeContraction(contractions, spec),
+    maybePrepareContraction: (spec) => maybeContraction(contractions, spec, copiesFeeds),
+    solveUpdate: updateSolver(evaluator),
+    ...contractedGramGraphs((model) => evaluator.load(model, { optimization: 'disabled' })),
     ...mttkrpGraphs((model) => evaluator.load(model, { optimization: 'disabled' }), MOST_RESULT),
   }
   return engine

@@ -35,5 +35,5 @@ export function createWebRuntime(ort: OrtWebRuntime, options: WebRuntimeOptions 
   if (options.threads !== undefined) ort.env.wasm.numThreads = options.threads
   if (wasmPath !== undefined) ort.env.wasm.wasmPaths = wasmPath
   const { threads, executionProviders } = options
-  return { evaluator, matrices: createMatrixEngine(ort, { threads, executionProviders }) }
+  return { evaluator, matrices: createMatrixEngine(ort, { threads, executionProviders, copiesFeeds: true }) }
 }

@@ -205,7 +205,8 @@ function extrapolated<T extends Reals>(from: T, to: T, jump: number): T {
 
 /** Σ a b, and Σ |a b|. */
 function sumOfProducts(a: Reals, b: Reals): readonly [number, number] {
-  let [sum, size] = [0, 0]
+  let sum = 0
+  let size = 0
   for (let at = 0; at < a.length; at++) {
     const product = a[at]! * b[at]!
     sum += product
@@ -214,11 +215,13 @@ function sumOfProducts(a: Reals, b: Reals): readonly [number, number] {
   return [sum, size]
 }
 
+/** Σ a, and Σ |a|. */
 function sumOf(values: Float64Array): readonly [number, number] {
-  let [sum, size] = [0, 0]
-  for (const value of values) {
-    sum += value
-    size += Math.abs(value)
+  let sum = 0
+  let size = 0
+  for (let at = 0; at < values.length; at++) {
+    sum += values[at]!
+    size += Math.abs(values[at]!)
   }
   return [sum, size]
 }

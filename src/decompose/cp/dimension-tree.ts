@@ -111,8 +111,8 @@ export class DimensionTree<T extends Reals> {
       return { mttkrp, ...solved }
     }
     const turn = await this.#turn(mode, keptModes(this.#shape, mode, this.#rank))
-    const { mttkrp, update } = await this.#run(turn, factors, equations)
-    const { factor, gram, rest } = update!
+    const { mttkrp, update, rest } = await this.#run(turn, factors, equations)
+    const { factor, gram } = update!
     const done = turn.contracted.map((k) => [k, factors[k]!] as const)
     this.#partial = rest
       ? { left: turn.kept.slice(1), done: [...done, [mode, factor]], data: rest }

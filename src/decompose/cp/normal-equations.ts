@@ -9,13 +9,16 @@
  * decomposition", EUSIPCO 2008).
  */
 import { maybeInverseCholesky } from '../cholesky.ts'
-import type { UpdateEquations } from '../contraction.ts'
+import type { SolvedUpdate, UpdateEquations } from '../contraction.ts'
 import type { MatrixEngine } from '../matrix.ts'
 import { toTypeOf, zeros64 } from '../matrix-layout.ts'
 import type { Reals } from './cp-options.ts'
 
 /** The ridge ε of singular problems: above the rounding of G for factors of either type. */
 const RIDGES = { float32: 1e-9, float64: 1e-14 } as const
+
+/** Multiply-adds from which one call of the engine is faster than loops here. */
+const LEAST_CALL = 32 ** 3
 
 /** A Aᵀ of a factor `[rank, extent]`, in float64. */
 export async function gramOfFactor(engine: MatrixEngine, factor: Reals, rank: number): Promise<Float64Array> {
@@ -27,7 +30,7 @@ export async function gramOfFactor(engine: MatrixEngine, factor: Reals, rank: nu
 export function hadamard(grams: readonly Float64Array[], without = -1): Float64Array {
   const out = new Float64Array(grams[0]!.length).fill(1)
   for (const [mode, gram] of grams.entries())
-    if (mode !== without) for (let at = 0; at < out.length; at++) out[at]! *= gram[at]!
+    if (mode !== without) for (let at = 0; at < out.length; at++) out[at] = out[at]! * gram[at]!
   return out
 }
 
@@ -55,7 +58,8 @@ export async function updateEquations(gram: Float64Array, previous: Reals): Prom
     inverse = await maybeInverseCholesky(scaled, ridge / 10)
   }
   const whitening = inverse.data
-  for (let at = 0; at < whitening.length; at++) whitening[at]! *= scale[at % rank]!
+  for (let r = 0; r < rank; r++)
+    for (let s = 0; s <= r; s++) whitening[r * rank + s] = whitening[r * rank + s]! * scale[s]!
   if (ridge === 0) return { whitening }
   const extent = previous.length / rank
   const pull = Float64Array.from(previous)
@@ -66,10 +70,12 @@ export async function updateEquations(gram: Float64Array, previous: Reals): Prom
 /** The factor that equations give for an MTTKRP `[rank, extent]`, and its Gram matrix. */
 export async function solveUpdate<T extends Reals>(
   engine: MatrixEngine,
-  { whitening, pull }: UpdateEquations,
+  equations: UpdateEquations,
   mttkrp: T,
-): Promise<{ readonly factor: T; readonly gram: Float64Array }> {
+): Promise<SolvedUpdate<T>> {
+  const { whitening, pull } = equations
   const rank = Math.sqrt(whitening.length)
+  if (engine.solveUpdate && rank * mttkrp.length >= LEAST_CALL) return engine.solveUpdate(equations, mttkrp)
   const right = Float64Array.from(mttkrp)
   if (pull) for (let at = 0; at < right.length; at++) right[at]! += pull[at]!
   const w = { rows: rank, cols: rank, data: whitening }

@@ -69,7 +69,7 @@ export function plainContraction<T extends Reals>(engine: MatrixEngine, spec: Co
       const mttkrp = wide ? contractRest(partial.data, khatriRaoRows(inputs.others, rank), rank) : partial.data
       if (!inputs.equations) return { mttkrp }
       const update = await solveUpdate(engine, inputs.equations, mttkrp)
-      return { mttkrp, update: wide ? { ...update, rest: contractFirst(partial.data, update.factor, rank) } : update }
+      return { mttkrp, update, ...(wide ? { rest: contractFirst(partial.data, update.factor, rank) } : {}) }
     },
     async release() {},
   }
