@@ -15,7 +15,7 @@ export function arrayLike<T extends Float32Array | Float64Array>(like: T, length
 /** The matrix in float64: itself when it already is. */
 export function toMatrix64(matrix: Matrix): Matrix64 {
   const { rows, cols, data } = matrix
-  return { rows, cols, data: data instanceof Float64Array ? data : Float64Array.from(data) }
+  return { rows, cols, data: data instanceof Float64Array ? data : new Float64Array(data) }
 }
 
 /** The matrix rounded to the element type of `like`; itself when it already has it. */

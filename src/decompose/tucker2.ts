@@ -20,6 +20,7 @@ import { rangeRows } from './range-finder.ts'
 import { symmetricEigen } from './symmetric-eigen.ts'
 
 type Reals = Float32Array | Float64Array
+type Products = 'float32' | 'float64'
 
 /** W ≈ Σ core[a, b, t] · output[o, a] · input[i, b]. */
 export interface Tucker2<T extends Reals> {
@@ -188,54 +189,80 @@ async function projectOutputs<T extends Reals>({ engine, tensor }: Job<T>, outpu
 }
 
 /** The inputs' basis of the tensor whose outputs are replaced by random sums of them: a start for sweeps. */
-async function sketchedInputs<T extends Reals>(job: Job<T>, products: 'float32' | 'float64'): Promise<Matrix<T>> {
-  const { tensor, ranks, seed, tick } = job
+async function sketchedInputs<T extends Reals>(job: Job<T>, products: Products): Promise<Matrix<T>> {
+  const { engine, tensor, ranks, seed, signal, tick } = job
   const [o, i, k] = tensor.dims
   const [ro, ri] = ranks
   tick()
-  const wanted = Math.max(ro, Math.ceil((SKETCH_WIDTH * i) / k))
-  const width = wanted < o ? wanted : o
+  const width = Math.max(ro, Math.ceil((SKETCH_WIDTH * i) / k))
+  const gram =
+    width < o
+      ? (await gramOfInputs(job, randomSigns(tensor.data, width, o, seed), products, false)).gram
+      : await modeGram(engine, tensor.data, tensor.dims, { products, signal })
+  return toTypeOf(await leading(job, gram, ri, undefined), tensor.data)
+}
+
+function randomSigns<T extends Reals>(like: T, rows: number, cols: number, seed: number): Matrix<T> {
   const random = createRandom(seed)
-  const signs = { rows: width, cols: o, data: arrayLike(tensor.data, width * o) }
-  for (let at = 0; at < signs.data.length; at += 32)
-    for (let bits = random.nextUint32(), bit = 0; bit < 32 && at + bit < signs.data.length; bit++, bits >>>= 1)
-      signs.data[at + bit] = bits & 1 ? 1 : -1
-  const sketch = width < o ? await projectOutputs(job, signs) : tensor.data
-  return leadingInputs(job, sketch, width, undefined, products, ri)
+  const data = arrayLike(like, rows * cols)
+  for (let at = 0; at < data.length; at += 32) {
+    const bits = random.nextUint32()
+    const end = Math.min(data.length, at + 32)
+    for (let j = at; j < end; j++) data[j] = (bits >>> (j - at)) & 1 ? 1 : -1
+  }
+  return { rows, cols, data }
 }
 
 /** One sweep: better outputs for the inputs there are, then better inputs for these. */
 async function improve<T extends Reals>(
   job: Job<T>,
   { output: previous, input }: { readonly output: Matrix<T> | undefined; readonly input: Matrix<T> },
-  products: 'float32' | 'float64',
+  products: Products,
 ): Promise<Bases<T>> {
-  const { engine, tensor, ranks, signal, tick } = job
-  const [o, , k] = tensor.dims
+  const { tensor, ranks, tick } = job
   const [ro, ri] = ranks
   tick()
-  const contracted = (await engine.multiplySlices(input, tensor)).data
-  const gram = await modeGram(engine, contracted, [1, o, ri * k], { products: o > LARGEST_EXACT ? products : 'float64', signal })
-  const output = toTypeOf(await leading(job, gram, ro, previous), tensor.data)
+  const output = toTypeOf(await leading(job, await gramOfOutputs(job, input, products), ro, previous), tensor.data)
   tick()
-  const projected = await projectOutputs(job, output)
-  return { output, input: await leadingInputs(job, projected, ro, input, products, ri), projected }
+  const { gram, projected } = await gramOfInputs(job, output, products, true)
+  return { output, input: toTypeOf(await leading(job, gram, ri, input), tensor.data), projected: projected! }
 }
 
-/** The leading subspace of the middle mode of a tensor `[outer, i, k]`. */
-async function leadingInputs<T extends Reals>(
-  job: Job<T>,
-  projected: T,
-  outer: number,
-  previous: Matrix<T> | undefined,
-  products: 'float32' | 'float64',
-  rank: number,
-): Promise<Matrix<T>> {
-  const [, i, k] = job.tensor.dims
-  const options = { products: i > LARGEST_EXACT ? products : 'float64', signal: job.signal } as const
-  const gram = await modeGram(job.engine, projected, [outer, i, k], options)
-  return toTypeOf(await leading(job, gram, rank, previous), projected)
+/** The outputs' Gram matrix of the tensor with its inputs projected on a basis `[r, i]`. */
+async function gramOfOutputs<T extends Reals>(job: Job<T>, input: Matrix<T>, products: Products): Promise<Matrix64> {
+  const { engine, tensor, signal } = job
+  const [o, , k] = tensor.dims
+  if (engine.contractedGram && fitsEngine(tensor.data, o, products))
+    return toMatrix64((await engine.contractedGram(tensor, input, 0)).gram)
+  const { data } = await engine.multiplySlices(input, tensor)
+  return modeGram(engine, data, [1, o, input.rows * k], { products: productsFor(o, products), signal })
 }
+
+/**
+ * The inputs' Gram matrix of the tensor with its outputs projected on a basis `[r, o]`; and, with `keep`, the projected
+ * tensor `[r, i, k]`.
+ */
+async function gramOfInputs<T extends Reals>(
+  job: Job<T>,
+  output: Matrix<T>,
+  products: Products,
+  keep: boolean,
+): Promise<{ gram: Matrix64; projected: T | undefined }> {
+  const { engine, tensor, signal } = job
+  const [, i, k] = tensor.dims
+  if (engine.contractedGram && fitsEngine(tensor.data, i, products)) {
+    const { gram, contracted } = await engine.contractedGram(tensor, output, 1, { keep })
+    return { gram: toMatrix64(gram), projected: contracted }
+  }
+  const projected = await projectOutputs(job, output)
+  const options = { products: productsFor(i, products), signal }
+  return { gram: await modeGram(engine, projected, [output.rows, i, k], options), projected }
+}
+
+/** Small modes are solved exactly, of products in float64. */
+const productsFor = (n: number, products: Products): Products => (n > LARGEST_EXACT ? products : 'float64')
+const fitsEngine = (data: Reals, n: number, products: Products): boolean =>
+  productsFor(n, products) === (data instanceof Float32Array ? 'float32' : 'float64')
 
 async function leading<T extends Reals>(
   { engine, seed, signal }: Job<T>,
