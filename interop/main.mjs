@@ -11,6 +11,7 @@ const ROOT = join(import.meta.dirname, '..')
 const SHARED = process.env.WHITTLE_SHARED ?? join(ROOT, '..', 'shared')
 const MODEL = join(SHARED, 'models', 'onnx', 'resnet20-cifar10.onnx')
 const TRAINED = join(SHARED, 'models', 'torch', 'cifar10_resnet', 'resnet20-12fca82f.th')
+const BUNDLED = join(ROOT, 'examples', 'models', 'resnet20-cifar10.onnx')
 const CHECKOUT = process.env.WHITTLE_AMCT
 
 const folder = mkdtempSync(join(tmpdir(), 'whittle-interop-'))
@@ -34,6 +35,11 @@ const networkJob = once(async () => {
   const { networkJob: make } = await import('./networks.mjs')
   const job = { ...(await make(folder, MODEL)), trained: TRAINED, depth: 20, checkout: CHECKOUT }
   return jsonFile('networks.json', { ...job, spectra: await spectraCases() })
+})
+
+const gradientJob = once(async () => {
+  const { gradientJob: make } = await import('./gradients.mjs')
+  return jsonFile('gradients.json', await make(folder, BUNDLED))
 })
 
 const noModels = () =>
@@ -72,6 +78,16 @@ const CHECKS = [
     modules: ['numpy', 'onnx', 'torch'],
     refusal,
     args: async () => ['networks.py', await networkJob(), check],
+  })),
+  ...[
+    ['resnet20', 'ResNet-20'],
+    ['mobilenet', 'MobileNetV2'],
+    ['vgg', 'VGG-16 with batch normalisation'],
+    ['transformer', 'transformer encoder'],
+  ].map(([network, name]) => ({
+    name: `gradients of every parameter: ${name} against PyTorch’s autograd`,
+    modules: ['numpy', 'onnx', 'torch'],
+    args: async () => ['gradients.py', 'compare', await gradientJob(), network],
   })),
 ]
 
