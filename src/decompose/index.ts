@@ -17,7 +17,9 @@ export type {
   UpdateEquations,
 } from './contraction.ts'
 export type { CpOptions, CpProgress, CpResult } from './cp/cp-options.ts'
+export { type NonNegativeParafacOptions, nonNegativeParafac } from './cp/non-negative-parafac.ts'
 export { type ParafacOptions, parafac } from './cp/parafac.ts'
+export { type StableCpResult, type StableParafacOptions, stableParafac } from './cp/stable-parafac.ts'
 export {
   type EconomySvdOptions,
   economySvd,
@@ -39,6 +41,7 @@ export { type MatrixFactors, matrixFactors } from './low-rank.ts'
 export type { Matrix, Matrix64, MatrixEngine, Slices } from './matrix.ts'
 export { type BoundedMinimum, type MinimizeBoundedOptions, minimizeBounded } from './minimize-bounded.ts'
 export { contractInputs, contractOutputs, type Tensor3 } from './mode-product.ts'
+export { type NnlsOptions, type NnlsResult, nnls } from './nnls.ts'
 export { createPlainMatrixEngine } from './plain-matrix-engine.ts'
 export { checkProduct, checkSlicesProduct, type ProductShape } from './product-shape.ts'
 export { type QrFactors, thinQr } from './qr.ts'
@@ -73,6 +76,9 @@ export {
 } from './tensor-train.ts'
 export { ttRound } from './tt-round.ts'
 export {
+  type NonNegativeTucker,
+  type NonNegativeTuckerOptions,
+  nonNegativeTucker,
   type PartialTucker,
   type PartialTuckerOptions,
   partialTucker,

@@ -1,4 +1,5 @@
 export { type ContractOptions, contract, inner, type ModePairs } from './contract.ts'
+export { cpIntensity, cpSensitivity } from './cp-sensitivity.ts'
 export {
   type CpShape,
   type CpTensor,

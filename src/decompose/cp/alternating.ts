@@ -12,13 +12,36 @@ import { DimensionTree, type FactorUpdate } from './dimension-tree.ts'
 import { gramOfFactor, hadamard, updateEquations } from './normal-equations.ts'
 import { forEachPart, squaredResidual } from './residual.ts'
 
+/** What a factor is updated from. Components are in rows. */
+export interface RuleInput<T extends Reals> {
+  readonly mode: number
+  /** M `[rank, i_n]` */
+  readonly mttkrp: T
+  /** G `[rank, rank]`, without the factor's own. */
+  readonly gram: Float64Array
+  /** `[rank, i_n]` of every mode, the one in question as it is. */
+  readonly factors: readonly T[]
+  /** A Aᵀ of every factor. */
+  readonly grams: readonly Float64Array[]
+}
+
+/** Another way to update factors than least squares. */
+export interface FactorRule<T extends Reals> {
+  /** The new factor `[rank, i_n]`. */
+  update(input: RuleInput<T>): Promise<T>
+  /** Told the relative error after each sweep; says whether sweeps may end. */
+  settled?(relativeError: number): boolean
+}
+
 /** What sweeps need to know. */
-export interface SweepOptions {
+export interface SweepOptions<T extends Reals> {
   readonly maxIterations: number
   readonly tolerance: number
   /** Added to the diagonal of the normal equations. */
   readonly l2: number
   readonly lineSearch: boolean
+  /** Default: least squares. */
+  readonly rule?: FactorRule<T> | undefined
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: CpProgress) => void) | undefined
 }
@@ -44,7 +67,7 @@ const MOST_FAILURES = 4
 export class Alternation<T extends Reals> {
   readonly #engine: MatrixEngine
   readonly #problem: CheckedCp & { readonly data: T }
-  readonly #options: SweepOptions
+  readonly #options: SweepOptions<T>
   readonly #tree: DimensionTree<T>
   /** `[rank, i_k]` */
   #factors: T[]
@@ -61,7 +84,7 @@ export class Alternation<T extends Reals> {
     engine: MatrixEngine,
     problem: CheckedCp & { readonly data: T },
     factors: readonly T[],
-    options: SweepOptions,
+    options: SweepOptions<T>,
   ) {
     const { data, shape, rank, mask } = problem
     this.#engine = engine
@@ -75,7 +98,7 @@ export class Alternation<T extends Reals> {
 
   /** Sweeps until the error stays or sweeps run out. */
   async run(): Promise<SweepResult<T>> {
-    const { maxIterations, tolerance, lineSearch, onProgress } = this.#options
+    const { maxIterations, tolerance, lineSearch, rule, onProgress } = this.#options
     const { mask, modes } = this.#problem
     const errors: number[] = []
     const search = { power: 2, failures: 0 }
@@ -89,7 +112,8 @@ export class Alternation<T extends Reals> {
         if (lineSearch && sweep % 2 === 0 && sweep >= FIRST_JUMP)
           error = await this.#extrapolate(before, error, sweep, search)
         if (mask) await this.#impute()
-        converged = errors.length > 0 && Math.abs(errors.at(-1)! - error) < tolerance
+        const change = Math.abs((errors.at(-1) ?? Number.POSITIVE_INFINITY) - error)
+        converged = rule?.settled?.(error) ?? change < tolerance
         errors.push(error)
         onProgress?.({ stage: 'cp', done: sweep + 1, total: maxIterations, relativeError: error })
       }
@@ -115,7 +139,13 @@ export class Alternation<T extends Reals> {
 
   async #update(mode: number, factors: readonly T[], grams: readonly Float64Array[]): Promise<FactorUpdate<T>> {
     const { rank } = this.#problem
+    const { rule } = this.#options
     const gram = hadamard(grams, mode)
+    if (rule) {
+      const mttkrp = await this.#tree.mttkrp(mode, factors)
+      const factor = await rule.update({ mode, mttkrp, gram, factors, grams })
+      return { mttkrp, factor, gram: await gramOfFactor(this.#engine, factor, rank) }
+    }
     for (let r = 0; r < rank; r++) gram[r * (rank + 1)]! += this.#options.l2
     return this.#tree.update(mode, factors, await updateEquations(gram, factors[mode]!))
   }

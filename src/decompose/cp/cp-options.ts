@@ -77,6 +77,8 @@ export interface CheckedCp {
   readonly mask: Uint8Array | undefined
   /** Modes to update. */
   readonly modes: readonly number[]
+  /** Whether decompositions are to start from factors that are nowhere negative. */
+  readonly nonNegative?: boolean | undefined
 }
 
 /**

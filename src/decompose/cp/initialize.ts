@@ -16,7 +16,7 @@ import type { CheckedCp, Reals } from './cp-options.ts'
  */
 export async function initialFactors<T extends Reals>(
   engine: MatrixEngine,
-  { data, shape, rank, modes }: CheckedCp & { readonly data: T },
+  { data, shape, rank, modes, nonNegative }: CheckedCp & { readonly data: T },
   init: 'svd' | 'random' | CpTensor,
   { seed, signal }: { readonly seed: number; readonly signal: AbortSignal | undefined },
 ): Promise<T[]> {
@@ -32,6 +32,7 @@ export async function initialFactors<T extends Reals>(
       const vectors = (await symmetricEigen(engine, gram, { count, signal })).vectors!
       factor.set(transposed(vectors).data)
     }
+    if (nonNegative) for (let at = 0; at < factor.length; at++) factor[at] = Math.abs(factor[at]!)
     factors.push(factor)
   }
   return factors

@@ -3,7 +3,7 @@ import { fail } from '../../core/index.ts'
 import { cpNormalize, type RankRule, Tensor } from '../../tensor/index.ts'
 import type { MatrixEngine } from '../matrix.ts'
 import { transposed } from '../matrix-layout.ts'
-import { Alternation, type SweepResult } from './alternating.ts'
+import { Alternation, type FactorRule, type SweepResult } from './alternating.ts'
 import { type CheckedCp, type CpOptions, type CpResult, checkCp, type Reals } from './cp-options.ts'
 import { initialFactors } from './initialize.ts'
 
@@ -37,30 +37,47 @@ export async function parafac(
   rank: RankRule,
   options: ParafacOptions = {},
 ): Promise<CpResult> {
-  const checked = checkCp('parafac', tensor, rank, options)
-  const { l2 = 0, lineSearch = false } = options
+  const checked = checkParafac('parafac', tensor, rank, options)
+  return checked.data instanceof Float32Array
+    ? decompose(engine, { ...checked, data: checked.data }, options)
+    : decompose(engine, { ...checked, data: checked.data }, options)
+}
+
+/** `checkCp` and the options of least squares. @param name begins messages. */
+export function checkParafac(name: string, tensor: Tensor, rank: RankRule, options: ParafacOptions): CheckedCp {
+  const checked = checkCp(name, tensor, rank, options)
+  const { l2 = 0 } = options
   if (!(l2 >= 0 && l2 < Number.POSITIVE_INFINITY))
     fail('INVALID_ARGUMENT', `${checked.what}: l2 must be a finite number from 0; got ${l2}.`)
-  return checked.data instanceof Float32Array
-    ? decompose(engine, { ...checked, data: checked.data }, { ...options, l2, lineSearch })
-    : decompose(engine, { ...checked, data: checked.data }, { ...options, l2, lineSearch })
+  return checked
 }
 
 async function decompose<T extends Reals>(
   engine: MatrixEngine,
   problem: CheckedCp & { readonly data: T },
-  options: ParafacOptions & { readonly l2: number; readonly lineSearch: boolean },
+  options: ParafacOptions,
 ): Promise<CpResult> {
-  const { init = 'svd', restarts = 1, seed = 0, maxIterations = 100, tolerance = 1e-8, signal, onProgress } = options
-  const sweepOptions = { ...options, maxIterations, tolerance, signal, onProgress }
+  return cpResult(problem, await bestOfRestarts(engine, problem, options), options)
+}
+
+/** Least squares sweeps from each start; the ones that end with the least error. */
+export async function bestOfRestarts<T extends Reals>(
+  engine: MatrixEngine,
+  problem: CheckedCp & { readonly data: T },
+  options: ParafacOptions,
+  ruleFor: () => FactorRule<T> | undefined = () => undefined,
+): Promise<SweepResult<T>> {
+  const { init = 'svd', restarts = 1, seed = 0, maxIterations = 100, tolerance = 1e-8 } = options
+  const { l2 = 0, lineSearch = false, signal, onProgress } = options
   let best: SweepResult<T> | undefined
   for (let attempt = 0; attempt < restarts; attempt++) {
     const start = attempt === 0 ? init : 'random'
     const factors = await initialFactors(engine, problem, start, { seed: seed + attempt, signal })
-    const result = await new Alternation(engine, problem, factors, sweepOptions).run()
+    const sweeps = { maxIterations, tolerance, l2, lineSearch, rule: ruleFor(), signal, onProgress }
+    const result = await new Alternation(engine, problem, factors, sweeps).run()
     if (!best || result.relativeError < best.relativeError) best = result
   }
-  return cpResult(problem, best!, options)
+  return best!
 }
 
 /** The result of sweeps as tensors. */
