@@ -84,7 +84,9 @@ const GROUPS = [
       'decompose/plain-matrix-engine',
       'decompose/product-shape',
       'decompose/mode-product',
-      'decompose/*-with',
+      'decompose/contraction*',
+      'decompose/tensor-products',
+      ,
     ],
   },
 ]
@@ -104,6 +106,8 @@ function readDoors() {
     for (const exported of checker.getExportsOfModule(module)) {
       const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported
       const declaration = symbol.declarations[0]
+      // Doors also serve other layers; what is only theirs is marked.
+      if (symbol.getJsDocTags(checker).some(({ name }) => name === 'internal')) continue
       found.push({ name: exported.name, specifier, symbol, declaration, file: nameOf(declaration), checker })
     }
   }

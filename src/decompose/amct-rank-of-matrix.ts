@@ -26,6 +26,12 @@ const LARGEST_QUICK = 2048
  * @param a the matrix of {@link amctMatrixShape}, or its transpose.
  * @returns the rank; `raw` is an estimate (within a few percent) when `estimated`.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `ABORTED`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const kernel = { outputChannels: 16, inputChannels: 8, kernelHeight: 3, kernelWidth: 3 }
+ * const weight = randomTensor([24, 48], { seed: 1 })
+ * const a = { rows: 24, cols: 48, data: weight.data as Float64Array }
+ * console.log(await amctRankOfMatrix(engine, a, kernel))
  */
 export async function amctRankOfMatrix(
   engine: MatrixEngine,

@@ -25,7 +25,12 @@ export interface AmctRank {
   readonly high: number
 }
 
-/** Shape [rows, cols] of the matrix that AMCT factors: the smaller channel count times the smaller kernel side first. */
+/**
+ * Shape [rows, cols] of the matrix that AMCT factors: the smaller channel count times the smaller kernel side first.
+ *
+ * @example
+ * console.log(amctMatrixShape({ outputChannels: 64, inputChannels: 128, kernelHeight: 3, kernelWidth: 3 }))
+ */
 export function amctMatrixShape(kernel: AmctKernel): readonly [rows: number, cols: number] {
   const { outputChannels: o, inputChannels: i, kernelHeight: h, kernelWidth: w } = kernel
   return [Math.min(o, i) * Math.min(h, w), Math.max(o, i) * Math.max(h, w)]
@@ -35,6 +40,8 @@ export function amctMatrixShape(kernel: AmctKernel): readonly [rows: number, col
  * AMCT's clamp and rounding of a raw rank; never more than the full rank.
  *
  * @param raw EVBMF's rank.
+ * @example
+ * console.log(clampAmctRank(200, { outputChannels: 64, inputChannels: 128, kernelHeight: 3, kernelWidth: 3 }))
  */
 export function clampAmctRank(raw: number, kernel: AmctKernel): AmctRank {
   const [l, m] = amctMatrixShape(kernel)
@@ -52,6 +59,9 @@ export function clampAmctRank(raw: number, kernel: AmctKernel): AmctRank {
  *
  * @param singularValues all of them, descending.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE` as {@link evbmf}.
+ * @example
+ * const values = Float64Array.from({ length: 192 }, (_, i) => (i < 20 ? 100 - i : 8 - 0.02 * i))
+ * console.log(amctRank(values, { outputChannels: 64, inputChannels: 128, kernelHeight: 3, kernelWidth: 3 }))
  */
 export function amctRank(singularValues: ArrayLike<number>, kernel: AmctKernel): AmctRank {
   const [l, m] = amctMatrixShape(kernel)

@@ -39,6 +39,13 @@ const blockRange = (i: number, n: number): readonly [number, number] => [i * BLO
  * @param matrix `[n, n]`; only its lower triangle is read. Not written to.
  * @param options.tolerance pivots must exceed this share of their diagonal element; default n · 2⁻⁵². Pivots measure how
  *   far a row is from the span of those before it.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 2, cols: 2, data: Float64Array.of(2, 1, 1, 2) }
+ * const factor = await maybeCholesky(engine, a)
+ * console.log([...factor!.lower.data].map((value) => value.toFixed(4)))
+ * const indefinite = { rows: 2, cols: 2, data: Float64Array.of(1, 2, 2, 1) }
+ * console.log(await maybeCholesky(engine, indefinite))
  */
 export async function maybeCholesky(
   engine: MatrixEngine,
@@ -190,6 +197,12 @@ function beside(left: Matrix64, right: Matrix64): Matrix64 {
  * L⁻¹ b.
  *
  * @param b `[n, m]`, float32 or float64; the result has its type. Not written to.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 2, cols: 2, data: Float64Array.of(2, 1, 1, 2) }
+ * const factor = await maybeCholesky(engine, a)
+ * const x = await solveLower(engine, factor!, { rows: 2, cols: 1, data: Float64Array.of(2, 1) })
+ * console.log([...x.data].map((value) => value.toFixed(4)))
  */
 export async function solveLower<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
@@ -219,7 +232,16 @@ export async function solveLowerInto(
   }
 }
 
-/** L⁻ᵀ b; as {@link solveLower}. */
+/**
+ * L⁻ᵀ b; as {@link solveLower}.
+ *
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 2, cols: 2, data: Float64Array.of(2, 1, 1, 2) }
+ * const factor = await maybeCholesky(engine, a)
+ * const x = await solveLowerTransposed(engine, factor!, { rows: 2, cols: 1, data: Float64Array.of(2, 1) })
+ * console.log([...x.data].map((value) => value.toFixed(4)))
+ */
 export async function solveLowerTransposed<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
   { lower, inverseBlocks }: CholeskyFactor,
@@ -257,6 +279,11 @@ export interface PositiveSolution {
  *
  * @param a `[n, n]`; only its lower triangle is read. @param b `[n, m]`. Neither is written to.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`; `INVALID_ARGUMENT` when A is far from semidefinite.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 2, cols: 2, data: Float64Array.of(2, 1, 1, 2) }
+ * const { solution } = await solveSymmetricPositive(engine, a, { rows: 2, cols: 1, data: Float64Array.of(3, 3) })
+ * console.log([...solution.data].map((value) => value.toFixed(4)))
  */
 export async function solveSymmetricPositive(
   engine: MatrixEngine,

@@ -35,6 +35,10 @@ export interface EvbmfOptions {
  * @param singularValues all min(rows, cols) of them, descending.
  * @param rows,cols shape of the matrix, in either order.
  * @throws WhittleError `SHAPE_MISMATCH` when their number is not min(rows, cols); `NOT_FINITE`.
+ * @example
+ * // Three strong directions, the rest noise of a 20 × 40 matrix.
+ * const values = Float64Array.from({ length: 20 }, (_, i) => (i < 3 ? 40 - i : 8 - 0.2 * i))
+ * console.log(evbmf(values, 20, 40).rank)
  */
 export function evbmf(
   singularValues: ArrayLike<number>,

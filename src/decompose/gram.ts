@@ -32,6 +32,10 @@ const BLOCK = 512
  * A matrix `[m, n]` gives `a aᵀ` as dims `[1, m, n]` and `aᵀ a` as `[m, n, 1]`.
  *
  * @throws WhittleError `SHAPE_MISMATCH` when the data do not have as many elements as dims say; `ABORTED`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const gram = await modeGram(engine, Float64Array.of(1, 2, 3, 4, 5, 6, 7, 8), [2, 2, 2])
+ * console.log([...gram.data])
  */
 export async function modeGram(
   engine: MatrixEngine,
@@ -63,7 +67,11 @@ export async function modeGram(
   return gram
 }
 
-/** `a aᵀ`, or `aᵀ a` with `transpose`; the implementation of `MatrixEngine.gram`. */
+/**
+ * `a aᵀ`, or `aᵀ a` with `transpose`; the implementation of `MatrixEngine.gram`.
+ *
+ * @internal
+ */
 export function gramOfUnfolding(
   engine: MatrixEngine,
   a: Matrix,

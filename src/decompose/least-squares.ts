@@ -16,6 +16,12 @@ import { thinQr } from './qr.ts'
  * @param a `[m, n]` with m ≥ n. @param b `[m, p]`.
  * @returns X `[n, p]`.
  * @throws WhittleError `SHAPE_MISMATCH` for other shapes; `NOT_FINITE`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * // The line through (0, 1), (1, 3), (2, 5).
+ * const a = { rows: 3, cols: 2, data: Float64Array.of(1, 0, 1, 1, 1, 2) }
+ * const line = await leastSquares(engine, a, { rows: 3, cols: 1, data: Float64Array.of(1, 3, 5) })
+ * console.log([...line.data].map((value) => value.toFixed(4)))
  */
 export async function leastSquares(engine: MatrixEngine, a: Matrix64, b: Matrix64): Promise<Matrix64> {
   const n = a.cols

@@ -46,6 +46,9 @@ function parabolicStep(x: number, fx: number, w: number, fw: number, v: number, 
  * A local minimum of `f` on `[low, high]`; the global one when `f` has one valley.
  *
  * @param f finite inside the interval; never evaluated at its ends.
+ * @example
+ * const { x } = minimizeBounded((value) => (value - 2) ** 2, 0, 5)
+ * console.log(x.toFixed(3))
  */
 export function minimizeBounded(
   f: (x: number) => number,

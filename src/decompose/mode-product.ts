@@ -44,6 +44,8 @@ export function swapLast(
 
 /**
  * W ×₁ Uᵀ with its result permuted: `[o, i, k]` and U `[i, r]` give `[o, k, r]`.
+ *
+ * @internal
  */
 export async function contractInputs<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
@@ -65,7 +67,11 @@ export async function contractInputs<T extends Float32Array | Float64Array>(
   return out
 }
 
-/** W ×₀ Uᵀ: `[o, i, k]` and U `[o, r]` give `[r, i, k]`. */
+/**
+ * W ×₀ Uᵀ: `[o, i, k]` and U `[o, r]` give `[r, i, k]`.
+ *
+ * @internal
+ */
 export async function contractOutputs<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
   { data, dims }: Tensor3<T>,

@@ -58,7 +58,14 @@ function multiplySlicesPlain<T extends Reals>(a: Matrix<T>, { dims, data }: Slic
   return { dims: [outer, m, inner], data: out }
 }
 
-/** An engine that needs nothing; single-threaded and slow beyond a few hundred rows. */
+/**
+ * An engine that needs nothing; single-threaded and slow beyond a few hundred rows.
+ *
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 2, cols: 2, data: Float64Array.of(1, 2, 3, 4) }
+ * console.log([...(await engine.multiply(a, a, { transposeB: true })).data])
+ */
 export function createPlainMatrixEngine(): MatrixEngine {
   const engine: MatrixEngine = {
     async multiply(a, b, options = {}) {

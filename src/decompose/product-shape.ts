@@ -13,6 +13,7 @@ export interface ProductShape {
  * The shape of `op(a) @ op(b)`.
  *
  * @throws WhittleError `SHAPE_MISMATCH` when the inner lengths differ.
+ * @internal
  */
 export function checkProduct(
   a: Matrix,
@@ -33,6 +34,7 @@ export function checkProduct(
  * @example
  * const a = { rows: 5, cols: 3, data: new Float64Array(15) }
  * console.log(checkSlicesProduct(a, { dims: [2, 3, 4], data: new Float64Array(24) }, {}))
+ * @internal
  */
 export function checkSlicesProduct(
   a: Matrix,

@@ -54,6 +54,11 @@ function applyToRow(row: Float64Array, vector: Float64Array, tau: number, start:
  *
  * @param a `[m, n]`, any shape. Not written to.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `ABORTED`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 4, cols: 3, data: Float64Array.of(1, 0, 2, 0, 3, 0, 2, 0, 4, 0, 3, 0) }
+ * const { q, r } = await thinQr(engine, a)
+ * console.log([q.rows, q.cols], [r.rows, r.cols])
  */
 export async function thinQr(engine: MatrixEngine, a: Matrix64, { signal }: TaskOptions = {}): Promise<QrFactors> {
   checkMatrix(a, 'QR')

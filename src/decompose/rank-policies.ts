@@ -11,6 +11,8 @@ import { fail } from '../core/index.ts'
  * never rising. All 0 for a zero spectrum.
  *
  * @param singularValues descending; sums run from the small end, so that small errors keep their digits.
+ * @example
+ * console.log([...relativeErrorCurve([3, 2, 1])].map((error) => error.toFixed(4)))
  */
 export function relativeErrorCurve(singularValues: ArrayLike<number>): Float64Array {
   const n = singularValues.length
@@ -29,6 +31,8 @@ export function relativeErrorCurve(singularValues: ArrayLike<number>): Float64Ar
  *
  * @param energy in (0, 1].
  * @throws WhittleError `INVALID_ARGUMENT`.
+ * @example
+ * console.log(rankFromEnergy([3, 2, 1], 0.9))
  */
 export function rankFromEnergy(singularValues: ArrayLike<number>, energy: number): number {
   if (!(energy > 0 && energy <= 1))
@@ -41,6 +45,8 @@ export function rankFromEnergy(singularValues: ArrayLike<number>, energy: number
  *
  * @param relativeError in [0, 1).
  * @throws WhittleError `INVALID_ARGUMENT`.
+ * @example
+ * console.log(rankFromError([3, 2, 1], 0.3))
  */
 export function rankFromError(singularValues: ArrayLike<number>, relativeError: number): number {
   if (!(relativeError >= 0 && relativeError < 1))
@@ -66,6 +72,8 @@ function smallestRank(singularValues: ArrayLike<number>, bound: number): number 
  * @param full what the ratio is a share of, e.g. the output channels.
  * @param ratio in (0, 1].
  * @throws WhittleError `INVALID_ARGUMENT`.
+ * @example
+ * console.log(rankFromRatio(64, 0.25))
  */
 export function rankFromRatio(full: number, ratio: number): number {
   if (!(ratio > 0 && ratio <= 1))
@@ -77,6 +85,8 @@ export function rankFromRatio(full: number, ratio: number): number {
  * A fixed rank, checked.
  *
  * @throws WhittleError `RANK_OUT_OF_RANGE` unless it is an integer in 1 … full.
+ * @example
+ * console.log(fixedRank(16, 64))
  */
 export function fixedRank(rank: number, full: number): number {
   if (!Number.isInteger(rank) || rank < 1 || rank > full)
@@ -90,6 +100,8 @@ export function fixedRank(rank: number, full: number): number {
  *
  * @param limit the full rank; wins over the multiple.
  * @param direction `'nearest'` rounds half up, and up to one multiple where it would give 0.
+ * @example
+ * console.log(alignRank(17, 16, 64), alignRank(17, 16, 24))
  */
 export function alignRank(
   rank: number,

@@ -35,6 +35,12 @@ type Reals = Float32Array | Float64Array
  *
  * @param a `[m, n]`, float32 or float64.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `ABORTED`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const weight = randomTensor([30, 40], { seed: 1 })
+ * const a = { rows: 30, cols: 40, data: weight.data as Float64Array }
+ * const estimate = await estimateSingularValues(engine, a, { leading: 4 })
+ * console.log(estimate.length)
  */
 export async function estimateSingularValues(
   engine: MatrixEngine,

@@ -53,6 +53,11 @@ export interface SingularValuesOptions extends TaskOptions {
  * @param a `[m, n]`, float32 or float64.
  * @param options.method `'exact'` where values below 10⁻⁸ of the largest matter.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `ABORTED`; `UNSUPPORTED` for `'exact'` beyond min(m, n) = 8,192.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 4, cols: 3, data: Float64Array.of(1, 0, 2, 0, 3, 0, 2, 0, 4, 0, 3, 0) }
+ * const values = await singularValues(engine, a, { method: 'exact' })
+ * console.log([...values].map((value) => value.toFixed(4)))
  */
 export async function singularValues(
   engine: MatrixEngine,
@@ -78,6 +83,11 @@ export async function singularValues(
  * @param rank 1 … min(m, n).
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`; `UNSUPPORTED` for `'exact'` beyond
  *   min(m, n) = 8,192.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 4, cols: 3, data: Float64Array.of(1, 0, 2, 0, 3, 0, 2, 0, 4, 0, 3, 0) }
+ * const { u, singularValues: values, v } = await truncatedSvd(engine, a, 2)
+ * console.log([u.rows, u.cols], [v.rows, v.cols], [...values].map((value) => value.toFixed(4)))
  */
 export async function truncatedSvd<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,

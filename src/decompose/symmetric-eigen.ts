@@ -41,6 +41,11 @@ const SMALL = 48
  * @param matrix `[n, n]`; only its lower triangle is read. Not written to.
  * @throws WhittleError `SHAPE_MISMATCH` when it is not square; `NOT_FINITE`; `INVALID_ARGUMENT` for a count outside
  *   0 … n; `UNSUPPORTED` beyond n = 22,900; `ABORTED`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 2, cols: 2, data: Float64Array.of(2, 1, 1, 2) }
+ * const { values } = await symmetricEigen(engine, a)
+ * console.log([...values].map((value) => value.toFixed(4)))
  */
 export async function symmetricEigen(
   engine: MatrixEngine,

@@ -33,6 +33,10 @@ type Reals = Float32Array | Float64Array
  * @returns `[i_0, …, j, …, i_{N−1}]` for a matrix; without mode n for a vector.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`; `ENGINE` from the engine.
  * @see Kolda, Bader 2009, section 2.5.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const x = randomTensor([3, 4, 5])
+ * console.log((await modeDotWith(engine, x, randomTensor([2, 4]), 1)).shape)
  */
 export async function modeDotWith(
   engine: MatrixEngine,
@@ -53,6 +57,11 @@ export async function modeDotWith(
  * @returns the tensor with each `i_mode` replaced by `j`; modes of vectors are gone.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`; `ENGINE` from the engine.
  * @see Kolda, Bader 2009, section 2.5.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const x = randomTensor([3, 4, 5])
+ * const factors = [randomTensor([2, 3]), randomTensor([2, 4]), randomTensor([2, 5])]
+ * console.log((await multiModeDotWith(engine, x, factors)).shape)
  */
 export async function multiModeDotWith(
   engine: MatrixEngine,
@@ -100,6 +109,10 @@ async function timesMatrix(
  * @returns `[i_n, rank]`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`; `ENGINE` from the engine.
  * @see Kolda, Bader 2009, section 3.4.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const x = randomTensor([3, 4, 5])
+ * console.log((await unfoldingDotKhatriRaoWith(engine, x, randomCp([3, 4, 5], 2), 1)).shape)
  */
 export async function unfoldingDotKhatriRaoWith(
   engine: MatrixEngine,

@@ -84,6 +84,16 @@ interface Bases<T extends Reals> {
  * @param tensor `[o, i, k]`, float32 or float64; results have its type. Not written to.
  * @param ranks `[ro, ri]` in 1 … o and 1 … i.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * // A kernel of 8 × 6 channels and 9 taps, of ranks 3 and 2.
+ * const kernel = tuckerToTensor(randomTucker([8, 6, 9], [3, 2, 9], { seed: 1 }))
+ * const { core, output, input, relativeError } = await tucker2(
+ *   engine,
+ *   { data: kernel.data as Float64Array, dims: [8, 6, 9] },
+ *   [3, 2],
+ * )
+ * console.log(core.length, [output.rows, output.cols], [input.rows, input.cols], relativeError < 1e-7)
  */
 export async function tucker2<T extends Reals>(
   engine: MatrixEngine,

@@ -97,6 +97,7 @@ export interface ModeProductPlan {
  *
  * @param what begins messages, e.g. `'multiModeDot'`.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @internal
  */
 export function planModeProducts(
   tensor: Tensor,

@@ -136,6 +136,7 @@ function reduceSide(
  * @param what begins messages, e.g. `'unfoldingDotKhatriRao'`.
  * @returns the rank.
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
+ * @internal
  */
 export function validateWeightedFactors(
   tensor: Tensor,

@@ -30,6 +30,11 @@ export interface ParafacOptions extends CpOptions {
  * @throws WhittleError `UNSUPPORTED`, `SHAPE_MISMATCH`, `RANK_OUT_OF_RANGE`, `INVALID_ARGUMENT`, `NOT_FINITE`,
  *   `ABORTED`.
  * @see Kolda, Bader, "Tensor decompositions and applications", SIAM Review 51(3), 2009, figure 3.3.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const x = cpToTensor(randomCp([6, 7, 8], 3, { seed: 1 }))
+ * const cp = await parafac(engine, x, 3, { normalizeFactors: true, tolerance: 1e-10, maxIterations: 500 })
+ * console.log(cp.relativeError < 1e-4, cp.factors.map(({ shape }) => shape), cp.weights?.shape)
  */
 export async function parafac(
   engine: MatrixEngine,
