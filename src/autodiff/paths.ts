@@ -2,7 +2,7 @@
 import { type Graph, type Node, usedNames } from '../graph/index.ts'
 import { isFloat } from '../tensor/index.ts'
 import type { Typed } from './emitter.ts'
-import { NON_DIFFERENTIABLE } from './rules/index.ts'
+import { NON_DIFFERENTIABLE, SETTINGS } from './rules/index.ts'
 
 /** The nodes and values between targets (a loss) and sources (parameters). */
 export interface Paths {
@@ -29,7 +29,7 @@ export function findPaths(
   const reached = new Set(sources)
   for (const node of graph.nodes) {
     if (isCut(node)) continue
-    const from = usedNames(node).filter((name) => reached.has(name))
+    const from = dataOf(node).filter((name) => reached.has(name))
     if (from.length === 0) continue
     const quantized = node.opType === 'QuantizeLinear' || from.some((name) => !carriesFloats(types, name))
     for (const output of node.outputs)
@@ -39,12 +39,19 @@ export function findPaths(
   const nodes: Node[] = []
   for (const node of graph.nodes.toReversed()) {
     if (isCut(node) || !node.outputs.some((output) => values.has(output))) continue
-    const from = usedNames(node).filter((name) => reached.has(name))
+    const from = dataOf(node).filter((name) => reached.has(name))
     if (from.length === 0) continue
     nodes.push(node)
     for (const name of from) values.add(name)
   }
   return { nodes: nodes.reverse(), values, targets, sources }
+}
+
+/** The names a node reads, without those that only set how it works. */
+function dataOf(node: Node): string[] {
+  const settings = node.domain === '' && Object.hasOwn(SETTINGS, node.opType) ? SETTINGS[node.opType]! : []
+  if (settings.length === 0) return usedNames(node)
+  return node.inputs.filter((name, at) => name !== '' && !settings.includes(at))
 }
 
 /** Whether the operator's gradient is zero or does not exist. */
@@ -121,9 +128,10 @@ export function describeCut(
   let cut: Node | undefined
   for (let value: string | undefined = target; value !== undefined; value = origin.get(value)) {
     const node = from.get(value)
-    if (node && (isCut(node) || !carriesFloats(types, value))) cut = node
+    const setting = node && !dataOf(node).includes(origin.get(value)!)
+    if (node && (setting || isCut(node) || !carriesFloats(types, value))) cut = node
   }
   return cut
-    ? `${rule} the way leads through ${cut.opType} '${cut.name}', whose gradient is zero or does not exist.`
+    ? `${rule} the way leads through ${cut.opType} '${cut.name}', whose gradient by it is zero or does not exist.`
     : `${rule} the operators on the way pass no gradient on to it.`
 }

@@ -51,3 +51,9 @@ export const NON_DIFFERENTIABLE: ReadonlySet<string> = new Set(
     .trim()
     .split(/\s+/),
 )
+
+/** Inputs of floating-point types that are settings of their operator and get no gradient, by position. */
+export const SETTINGS: Readonly<Record<string, readonly number[]>> = {
+  Dropout: [1],
+  Resize: [1, 2],
+}

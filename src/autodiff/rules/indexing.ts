@@ -3,6 +3,7 @@ import { fail } from '../../core/index.ts'
 import { intAttribute, stringAttribute } from '../../graph/index.ts'
 import { sizeOf, Tensor } from '../../tensor/index.ts'
 import type { Emitter } from '../emitter.ts'
+import { scatterAdd } from './pieces.ts'
 import type { GradientRule, GradientRules, RuleContext } from './rule.ts'
 
 function axisOf({ emit, node, inputs }: RuleContext, fallback: number): number {
@@ -16,7 +17,7 @@ const zeros = (emit: Emitter, shape: readonly number[], like: string): string =>
 
 /**
  * ∂data of Gather. Constant indices without repetition: the gradient is gathered by the inverse. Others: rows are
- * added up by ScatterElements, which adds one after the other, so that the sum is the same in every run.
+ * added up.
  */
 const gather: GradientRule = (context) => {
   const { emit, inputs, gradients, constant } = context
@@ -36,12 +37,7 @@ const gather: GradientRule = (context) => {
     [emit.reshape(indices, [1, count, 1]), emit.integers([outer, count, inner])],
     [outer, count, inner],
   )
-  const target = zeros(emit, [outer, extent, inner], g)
-  const added = emit.op('ScatterElements', [target, places, updates], [outer, extent, inner], {
-    axis: 1,
-    reduction: 'add',
-  })
-  return [emit.reshape(added, shape)]
+  return [emit.reshape(scatterAdd(emit, [outer, extent, inner], places, updates, 1), shape)]
 }
 
 /** For each place which of the indices points there, −1 for none; `undefined` when two point to one place. */
@@ -72,10 +68,7 @@ function gatherBack(emit: Emitter, g: string, axis: number, inverse: readonly nu
 
 const gatherElements: GradientRule = (context) => {
   const { emit, inputs, gradients } = context
-  const shape = emit.shape(inputs[0]!)
-  const target = zeros(emit, shape, gradients[0]!)
-  const attributes = { axis: axisOf(context, 0), reduction: 'add' }
-  return [emit.op('ScatterElements', [target, inputs[1]!, gradients[0]!], shape, attributes)]
+  return [scatterAdd(emit, emit.shape(inputs[0]!), inputs[1]!, gradients[0]!, axisOf(context, 0))]
 }
 
 /** Indices of GatherND and ScatterND as positions along one flat axis, and how many elements follow each. */
@@ -109,11 +102,9 @@ const gatherND: GradientRule = ({ emit, node, inputs, gradients }) => {
   const shape = emit.shape(data)
   const [places, inner] = flatPositions(emit, shape, indices, intAttribute(node, 'batch_dims', 0))
   const count = emit.shape(places)[0]!
-  const target = zeros(emit, [sizeOf(shape) / inner, inner], g)
   const rows = emit.op('Expand', [places, emit.integers([count, inner])], [count, inner])
   const updates = emit.reshape(g, [count, inner])
-  const attributes = { axis: 0, reduction: 'add' }
-  return [emit.reshape(emit.op('ScatterElements', [target, rows, updates], emit.shape(target), attributes), shape)]
+  return [emit.reshape(scatterAdd(emit, [sizeOf(shape) / inner, inner], rows, updates, 0), shape)]
 }
 
 /** Placing: the data gets nothing where it was overwritten, the updates get what lies in their places. */

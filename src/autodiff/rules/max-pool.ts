@@ -3,6 +3,7 @@ import { fromNumbers, sizeOf, Tensor } from '../../tensor/index.ts'
 import type { Emitter } from '../emitter.ts'
 import { repeatSpatial } from './axis-map.ts'
 import { zeros } from './conv-geometry.ts'
+import { scatterAdd } from './pieces.ts'
 import type { GradientRules, RuleContext } from './rule.ts'
 import { sameAttributes } from './same-attributes.ts'
 import { isTiling, poolingWindow, type Window } from './window.ts'
@@ -68,9 +69,7 @@ function byIndices({ emit, node, inputs, outputs, gradients }: RuleContext): str
   ] as const
   const indices = emit.ops('MaxPool', [x], types, sameAttributes(node, ['storage_order']))[1]!
   const [size, count] = [sizeOf(type.shape), sizeOf(shape)]
-  const none = zerosOf(emit, [size], x)
-  const parts = [none, emit.reshape(indices, [count]), emit.reshape(gradients[0]!, [count])]
-  const flat = emit.op('ScatterElements', parts, [size], { axis: 0, reduction: 'add' })
+  const flat = scatterAdd(emit, [size], emit.reshape(indices, [count]), emit.reshape(gradients[0]!, [count]), 0)
   return emit.reshape(flat, type.shape)
 }
 

@@ -23,3 +23,22 @@ export function wherePositive(emit: Emitter, x: string, g: string): string {
     return emit.where(emit.binary('Greater', x, emit.number(0, x)), g, emit.number(0, g))
   return emit.mul(g, emit.unary('HardSigmoid', x, { alpha: float(STEEP), beta: float(0) }))
 }
+
+/**
+ * Zeros of a shape with updates added at indices along an axis, after ScatterElements: one after the other, so that
+ * the sum is the same in every run. In float32 where the updates are float16, for which ONNX Runtime cannot add.
+ */
+export function scatterAdd(
+  emit: Emitter,
+  shape: readonly number[],
+  indices: string,
+  updates: string,
+  axis: number,
+): string {
+  if (emit.type(updates).dtype === 'float16') {
+    const single = emit.cast(updates, 'float32', DTYPES.float32.code)
+    return toTypeOf(emit, scatterAdd(emit, shape, indices, single, axis), updates)
+  }
+  const zeros = emit.expand(emit.number(0, updates), shape)
+  return emit.op('ScatterElements', [zeros, indices, updates], shape, { axis, reduction: 'add' })
+}
