@@ -6,14 +6,15 @@
  *
  * Sources as in `range-finder.ts`.
  */
-import { checkAborted, createRandom } from '../core/index.ts'
+import { checkAborted } from '../core/index.ts'
 import { extremeEigenvalues, maybeCholesky, solveLowerInto } from './cholesky.ts'
 import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
-import { CAUTION, NOISE_SPREAD, orthonormalizeInto } from './range-finder.ts'
+import { trace } from './matrix-layout.ts'
+import { CAUTION, NOISE_SPREAD, orthonormalizeInto, sketchRows } from './range-finder.ts'
 
 /** Options of {@link gramSubspaceRows}. */
 export interface GramSubspaceOptions {
-  /** Rows `[rank, n]` that nearly span the subspace; without, random rows of the matrix. Not written to. */
+  /** Rows `[rank, n]` that nearly span the subspace; without, sums of rows of the matrix. Not written to. */
   readonly start?: Matrix64 | undefined
   /** Polynomials applied, default 1 to a given start and 2 to a random one; each multiplies by the matrix twice. */
   readonly steps?: number
@@ -35,7 +36,7 @@ export async function gramSubspaceRows(
   rank: number,
   { start, steps = start ? 1 : 2, seed = 0, signal }: GramSubspaceOptions = {},
 ): Promise<Matrix64> {
-  let basis: Matrix64 = start ? { ...start, data: start.data.slice() } : randomRows(gram, rank, seed)
+  let basis: Matrix64 = start ? { ...start, data: start.data.slice() } : sketchRows(gram, true, rank, seed)
   await orthonormalizeInto(engine, basis)
   for (let step = 0; step < steps; step++) {
     checkAborted(signal)
@@ -45,19 +46,6 @@ export async function gramSubspaceRows(
   // Once more: after one pass nearly dependent rows are orthonormal to a few digits only.
   await orthonormalizeInto(engine, basis)
   return basis
-}
-
-/**
- * `[rank, n]`: rows of the matrix, picked at random; those of nothing, which networks have where a channel is dead, come
- * last. Sums of rows with random signs are hardly a better start, and copies cost nothing.
- */
-function randomRows({ rows: n, data }: Matrix64, rank: number, seed: number): Matrix64 {
-  const order = createRandom(seed).shuffle(Uint32Array.from({ length: n }, (_, row) => row))
-  const isEmpty = (row: number): number => (data[row * (n + 1)] === 0 ? 1 : 0)
-  order.sort((a, b) => isEmpty(a) - isEmpty(b))
-  const out = new Float64Array(rank * n)
-  for (let i = 0; i < rank; i++) out.set(data.subarray(order[i]! * n, (order[i]! + 1) * n), i * n)
-  return { rows: rank, cols: n, data: out }
 }
 
 /**
@@ -91,11 +79,4 @@ function unwantedBound(gram: Matrix, ritz: Matrix, smallestRitz: number): number
   if (unwanted === 0) return 0
   const outside = Math.max(0, trace(gram) - trace(ritz))
   return Math.min(CAUTION * smallestRitz, (NOISE_SPREAD * outside) / unwanted)
-}
-
-/** Sum of the diagonal. */
-export function trace({ rows: n, data }: Matrix): number {
-  let sum = 0
-  for (let i = 0; i < n; i++) sum += data[i * (n + 1)]!
-  return sum
 }

@@ -37,7 +37,7 @@ export {
   modeSubspace,
 } from './leading-subspace.ts'
 export { leastSquares } from './least-squares.ts'
-export { type MatrixFactors, matrixFactors } from './low-rank.ts'
+export { type MatrixFactors, matrixFactorRows, matrixFactors } from './low-rank.ts'
 export type { Matrix, Matrix64, MatrixEngine, Slices } from './matrix.ts'
 export { type BoundedMinimum, type MinimizeBoundedOptions, minimizeBounded } from './minimize-bounded.ts'
 export { contractInputs, contractOutputs, type Tensor3 } from './mode-product.ts'

@@ -2,8 +2,8 @@
 import type { TaskOptions } from '../core/index.ts'
 import { modeGram } from './gram.ts'
 import type { Matrix, MatrixEngine } from './matrix.ts'
-import { toTypeOf } from './matrix-layout.ts'
-import { checkRank, rangeFinder } from './range-finder.ts'
+import { toTypeOf, transposed } from './matrix-layout.ts'
+import { checkRank, rangeRows } from './range-finder.ts'
 import { symmetricEigen } from './symmetric-eigen.ts'
 
 /** Options of {@link leadingLeftSubspace}. */
@@ -29,6 +29,7 @@ const LARGEST_QUICK_GRAM = 1600
  * n = 1,600 for ranks below a third of n.
  *
  * @param n rows of the unfolding. @param rank wanted.
+ * @internal
  */
 export function chooseSubspaceMethod(n: number, rank: number): 'gram' | 'range' {
   return n <= LARGEST_QUICK_GRAM || rank > n / 3 ? 'gram' : 'range'
@@ -41,18 +42,34 @@ export function chooseSubspaceMethod(n: number, rank: number): 'gram' | 'range' 
  * @param rank 1 … min(m, n).
  * @returns `[m, rank]` (`[n, rank]` with `transpose`).
  * @throws WhittleError `RANK_OUT_OF_RANGE`, `NOT_FINITE`, `ABORTED`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 3, cols: 3, data: Float64Array.of(1, 2, 3, 2, 4, 6, 3, 6, 9) }
+ * const basis = await leadingLeftSubspace(engine, a, 1)
+ * console.log([...basis.data].map((value) => Math.abs(value).toFixed(4)))
  */
 export async function leadingLeftSubspace<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
   a: Matrix<T>,
   rank: number,
-  { transpose = false, method = 'auto', seed = 0, iterations = 2, ...task }: LeadingSubspaceOptions = {},
+  options: LeadingSubspaceOptions = {},
+): Promise<Matrix<T>> {
+  return transposed(await leadingRows(engine, a, rank, options))
+}
+
+/** {@link leadingLeftSubspace} with one vector per row, `[rank, m]` (`[rank, n]` with `transpose`). */
+export async function leadingRows<T extends Float32Array | Float64Array>(
+  engine: MatrixEngine,
+  a: Matrix<T>,
+  rank: number,
+  { method = 'auto', ...options }: LeadingSubspaceOptions & { readonly energy?: number } = {},
 ): Promise<Matrix<T>> {
   checkRank(rank, a)
+  const { transpose = false } = options
   const n = transpose ? a.cols : a.rows
   const chosen = method === 'auto' ? chooseSubspaceMethod(n, rank) : method
-  if (chosen === 'range') return rangeFinder(engine, a, rank, { transpose, seed, iterations, ...task })
-  return modeSubspace(engine, a.data, transpose ? [a.rows, n, 1] : [1, n, a.cols], rank, task)
+  if (chosen === 'range') return rangeRows(engine, a, rank, options)
+  return transposed(await modeSubspace(engine, a.data, transpose ? [a.rows, n, 1] : [1, n, a.cols], rank, options))
 }
 
 /**
@@ -60,6 +77,7 @@ export async function leadingLeftSubspace<T extends Float32Array | Float64Array>
  * the unfolding has fewer than `rank` columns it is completed.
  *
  * @param rank 1 … n.
+ * @internal
  */
 export async function modeSubspace<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,

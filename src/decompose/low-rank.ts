@@ -1,7 +1,7 @@
 /** Factors of matrices: W ≈ left @ right. */
-import { type LeadingSubspaceOptions, leadingLeftSubspace } from './leading-subspace.ts'
+import { chooseSubspaceMethod, type LeadingSubspaceOptions, leadingRows } from './leading-subspace.ts'
 import type { Matrix, MatrixEngine } from './matrix.ts'
-import { checkMatrix, rowRange, sumOfSquares, transposed } from './matrix-layout.ts'
+import { checkedEnergy, rowRange, sumOfSquares, transposed } from './matrix-layout.ts'
 
 /** W ≈ left @ right. */
 export interface MatrixFactors<T extends Float32Array | Float64Array> {
@@ -22,6 +22,11 @@ export interface MatrixFactors<T extends Float32Array | Float64Array> {
  * @param rank 1 … min(m, n).
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE`, `ABORTED`.
  * @see Eckart, Young, "The approximation of one matrix by another of lower rank", Psychometrika 1(3), 1936.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 3, cols: 3, data: Float64Array.of(1, 2, 3, 2, 4, 6, 3, 6, 9) }
+ * const { left, right, relativeError } = await matrixFactors(engine, a, 1)
+ * console.log([left.rows, left.cols], [right.rows, right.cols], relativeError < 1e-7)
  */
 export async function matrixFactors<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
@@ -29,13 +34,31 @@ export async function matrixFactors<T extends Float32Array | Float64Array>(
   rank: number,
   options: Omit<LeadingSubspaceOptions, 'transpose'> = {},
 ): Promise<MatrixFactors<T>> {
-  checkMatrix(weight, 'Factoring')
-  const tall = weight.rows > weight.cols
-  const basis = await leadingLeftSubspace(engine, weight, rank, { ...options, transpose: tall })
-  const rest = tall ? await engine.multiply(weight, basis) : await engine.multiply(basis, weight, { transposeA: true })
-  const [left, right] = tall ? [rest, transposed(basis)] : [basis, rest]
-  const relativeError = await projectionError(sumOfSquares(weight.data), sumOfSquares(rest.data), () =>
-    squaredDistance(engine, weight, left, right),
+  const { left, ...rest } = await matrixFactorRows(engine, weight, rank, options)
+  return { ...rest, left: transposed(left) }
+}
+
+/**
+ * {@link matrixFactors} with `left` transposed, `[rank, m]`: both factors have one vector per row, which is how they are
+ * computed.
+ */
+export async function matrixFactorRows<T extends Float32Array | Float64Array>(
+  engine: MatrixEngine,
+  weight: Matrix<T>,
+  rank: number,
+  options: Omit<LeadingSubspaceOptions, 'transpose'> = {},
+): Promise<MatrixFactors<T>> {
+  const energy = checkedEnergy(weight, 'Factoring')
+  const { rows, cols } = weight
+  const method = options.method === 'auto' ? undefined : options.method
+  const chosen = method ?? chooseSubspaceMethod(Math.min(rows, cols), rank)
+  // Of a square matrix, the range finder is quicker on sums of rows than of columns, a Gram matrix of rows.
+  const tall = rows > cols || (rows === cols && chosen === 'range')
+  const basis = await leadingRows(engine, weight, rank, { ...options, energy, method: chosen, transpose: tall })
+  const rest = await engine.multiply(basis, weight, { transposeB: tall })
+  const [left, right] = tall ? [rest, basis] : [basis, rest]
+  const relativeError = await projectionError(energy, sumOfSquares(rest.data), () =>
+    squaredDistance(engine, weight, transposed(left), right),
   )
   return { left, right, orthonormal: tall ? 'right' : 'left', relativeError }
 }

@@ -75,13 +75,25 @@ export function transposed<T extends Float32Array | Float64Array>(matrix: Matrix
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`.
  */
 export function checkMatrix(matrix: Matrix, what: string): void {
-  const { rows, cols, data } = matrix
+  checkLength(matrix, what)
+  checkFinite(matrix.data, `${what}: matrix [${matrix.rows}, ${matrix.cols}]`)
+}
+
+/** {@link checkMatrix} in the same pass as {@link sumOfSquares}, which it returns. */
+export function checkedEnergy(matrix: Matrix, what: string): number {
+  checkLength(matrix, what)
+  const energy = sumOfSquares(matrix.data)
+  // A finite sum has finite terms.
+  if (!Number.isFinite(energy)) checkFinite(matrix.data, `${what}: matrix [${matrix.rows}, ${matrix.cols}]`)
+  return energy
+}
+
+function checkLength({ rows, cols, data }: Matrix, what: string): void {
   if (data.length !== rows * cols)
     fail(
       'SHAPE_MISMATCH',
       `${what}: a matrix [${rows}, ${cols}] has ${rows * cols} elements; the array has ${data.length}.`,
     )
-  checkFinite(data, `${what}: matrix [${rows}, ${cols}]`)
 }
 
 /** Throws `NOT_FINITE` unless all numbers are finite. @param what begins the message. */
@@ -110,4 +122,11 @@ export function sumOfSquares(data: Float32Array | Float64Array): number {
   }
   for (let i = whole; i < data.length; i++) a += data[i]! * data[i]!
   return a + b + (c + d)
+}
+
+/** Sum of the diagonal of a square matrix. */
+export function trace({ rows: n, data }: Matrix): number {
+  let sum = 0
+  for (let i = 0; i < n; i++) sum += data[i * (n + 1)]!
+  return sum
 }

@@ -13,8 +13,8 @@
 import { checkAborted, createRandom, fail, type TaskOptions } from '../core/index.ts'
 import { type CholeskyFactor, extremeEigenvalues, maybeCholesky, solveLowerInto } from './cholesky.ts'
 import { modeGram } from './gram.ts'
-import type { Matrix, MatrixEngine } from './matrix.ts'
-import { arrayLike, sumOfSquares, toMatrix64, toTypeOf, transposed } from './matrix-layout.ts'
+import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
+import { arrayLike, sumOfSquares, toMatrix64, toTypeOf, trace, transposed } from './matrix-layout.ts'
 import { thinQr } from './qr.ts'
 
 /** Options of {@link rangeFinder}. */
@@ -28,6 +28,8 @@ export interface RangeFinderOptions extends TaskOptions {
   readonly seed?: number
   /** Use Aᵀ: a basis of the leading right singular subspace. */
   readonly transpose?: boolean
+  /** ‖A‖², where it is known already. */
+  readonly energy?: number | undefined
 }
 
 /** A matrix as an operator on rows: x A and x Aᵀ. */
@@ -50,6 +52,11 @@ const applyTransposedTo = ({ engine, a, transpose }: RowOperator, x: Matrix): Pr
  * @param a `[m, n]`, float32 or float64; the result has its type. Elements must be finite.
  * @param rank 1 … min(m, n).
  * @throws WhittleError `RANK_OUT_OF_RANGE`, `ABORTED`.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 3, cols: 3, data: Float64Array.of(1, 2, 3, 2, 4, 6, 3, 6, 9) }
+ * const basis = await rangeFinder(engine, a, 1)
+ * console.log([...basis.data].map((value) => Math.abs(value).toFixed(4)))
  */
 export async function rangeFinder<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
@@ -85,21 +92,62 @@ const TILE = 16
  * As good a start as products with a dense random matrix, without their cost: Martinsson, Tropp, "Randomized numerical
  * linear algebra: foundations and algorithms", Acta Numerica 29, 2020, section 9.2.
  */
-function sketchRows<T extends Float32Array | Float64Array>(
+export function sketchRows<T extends Float32Array | Float64Array>(
   a: Matrix<T>,
   transpose: boolean,
   rank: number,
   seed: number,
 ): Matrix<T> {
   const [m, inner] = transpose ? [a.cols, a.rows] : [a.rows, a.cols]
-  const [rowStep, columnStep] = transpose ? [1, a.cols] : [a.cols, 1]
   const random = createRandom(seed)
   const passes = Math.ceil((COLUMNS_PER_ROW * rank) / inner)
   const order = Uint32Array.from({ length: inner }, (_, j) => j)
   const used = new Uint32Array(passes * inner)
   for (let pass = 0; pass < passes; pass++) used.set(random.shuffle(order), pass * inner)
   const signs = Float64Array.from(used, () => (random.nextUint32() & 1 ? 1 : -1))
-  const out = arrayLike(a.data, rank * m)
+  const out = { rows: rank, cols: m, data: arrayLike(a.data, rank * m) }
+  if (transpose) sumRows(a, used, signs, out)
+  else sumColumns(a, used, signs, out)
+  return out
+}
+
+/** Row i of the result: rows i, i + rank, i + 2 rank … of those used, each times its sign. */
+function sumRows({ cols, data }: Matrix, used: Uint32Array, signs: Float64Array, out: Matrix): void {
+  const rank = out.rows
+  const last = used.length - 1
+  for (let row = 0; row < rank; row++) {
+    const to = row * cols
+    // Four at a time; what is beyond the end counts nothing.
+    for (let p = row; p < used.length; p += 4 * rank) {
+      const [q, r, s] = [p + rank, p + 2 * rank, p + 3 * rank]
+      const [a, b, c, d] = [used[p]!, used[Math.min(q, last)]!, used[Math.min(r, last)]!, used[Math.min(s, last)]!]
+      addFour(
+        out.data,
+        to,
+        data,
+        [a * cols, b * cols, c * cols, d * cols],
+        [signs[p]!, signs[q] ?? 0, signs[r] ?? 0, signs[s] ?? 0],
+        cols,
+      )
+    }
+  }
+}
+
+function addFour(
+  out: Float32Array | Float64Array,
+  to: number,
+  data: Float32Array | Float64Array,
+  [a, b, c, d]: readonly [number, number, number, number],
+  [w, x, y, z]: readonly [number, number, number, number],
+  count: number,
+): void {
+  for (let j = 0; j < count; j++)
+    out[to + j] = out[to + j]! + (w * data[a + j]! + x * data[b + j]! + (y * data[c + j]! + z * data[d + j]!))
+}
+
+/** As {@link sumRows}, of columns: some of them at a time, so that what is read stays in the cache. */
+function sumColumns({ rows: m, cols, data }: Matrix, used: Uint32Array, signs: Float64Array, out: Matrix): void {
+  const rank = out.rows
   const sums = new Float64Array(TILE)
   for (let first = 0; first < m; first += TILE) {
     const count = Math.min(TILE, m - first)
@@ -107,16 +155,15 @@ function sketchRows<T extends Float32Array | Float64Array>(
       sums.fill(0)
       for (let p = row; p < used.length; p += rank) {
         const sign = signs[p]!
-        let from = used[p]! * columnStep + first * rowStep
+        let from = used[p]! + first * cols
         for (let t = 0; t < count; t++) {
-          sums[t] = sums[t]! + sign * a.data[from]!
-          from += rowStep
+          sums[t] = sums[t]! + sign * data[from]!
+          from += cols
         }
       }
-      for (let t = 0; t < count; t++) out[row * m + first + t] = sums[t]!
+      for (let t = 0; t < count; t++) out.data[row * m + first + t] = sums[t]!
     }
   }
-  return { rows: rank, cols: m, data: out }
 }
 
 /** Throws `RANK_OUT_OF_RANGE` unless 1 ≤ rank ≤ min(m, n). */
@@ -149,12 +196,17 @@ async function refineInto<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
   a: Matrix<T>,
   start: Matrix<T>,
-  { iterations = 2, transpose = false, signal, onProgress }: Omit<RangeFinderOptions, 'seed'>,
+  {
+    iterations = 2,
+    transpose = false,
+    energy = sumOfSquares(a.data),
+    signal,
+    onProgress,
+  }: Omit<RangeFinderOptions, 'seed'>,
 ): Promise<Matrix<T>> {
-  const operator = { engine, a, transpose, energy: sumOfSquares(a.data) }
+  const operator = { engine, a, transpose, energy }
   let basis: Matrix = start
-  // Sums of random columns are too far from orthogonal for float32.
-  await orthonormalizeInto(engine, basis, 'float64')
+  await orthonormalizeInto(engine, basis)
   for (let i = 0; i < iterations; i++) {
     checkAborted(signal)
     const root = (1 - Math.cos((Math.PI * (2 * i + 1)) / (2 * iterations))) / 2
@@ -182,11 +234,11 @@ export const CAUTION = 0.9
 export const NOISE_SPREAD = 4
 
 /** About the largest unwanted eigenvalue, from the Ritz values and the energy outside the span. */
-function unwantedBound({ a, transpose, energy }: RowOperator, image: Matrix, smallestRitz: number): number {
-  const count = (transpose ? a.cols : a.rows) - image.rows
+function unwantedBound({ a, transpose, energy }: RowOperator, rank: number, { smallest, sum }: RitzValues): number {
+  const count = (transpose ? a.cols : a.rows) - rank
   if (count === 0) return 0
-  const outside = Math.max(0, energy - sumOfSquares(image.data))
-  return Math.min(CAUTION * smallestRitz, (NOISE_SPREAD * outside) / count)
+  const outside = Math.max(0, energy - sum)
+  return Math.min(CAUTION * smallest, (NOISE_SPREAD * outside) / count)
 }
 
 /**
@@ -200,7 +252,7 @@ async function filterStep(operator: RowOperator, rows: Matrix, root: number): Pr
   let shift = 0
   if (products) {
     const { factor, largest, smallest } = products
-    shift = root * unwantedBound(operator, image, smallest)
+    shift = root * unwantedBound(operator, rows.rows, products)
     if (largest > smallest * widestSpread(rows.data)) {
       // Rows with orthonormal images: the next product then spreads them like singular values, not like their squares.
       await solveLowerInto(engine, factor, image)
@@ -212,19 +264,34 @@ async function filterStep(operator: RowOperator, rows: Matrix, root: number): Pr
   return next
 }
 
-/** Cholesky factor and extreme eigenvalues of image · imageᵀ, whose eigenvalues are Ritz values of A Aᵀ. */
-async function ritzProducts(
-  engine: MatrixEngine,
-  image: Matrix,
-): Promise<{ factor: CholeskyFactor; largest: number; smallest: number } | undefined> {
+/** What the eigenvalues of image · imageᵀ, Ritz values of A Aᵀ, are like. */
+interface RitzValues {
+  readonly factor: CholeskyFactor
+  readonly largest: number
+  readonly smallest: number
+  readonly sum: number
+}
+
+async function ritzProducts(engine: MatrixEngine, image: Matrix): Promise<RitzValues | undefined> {
   const single = image.data instanceof Float32Array
   for (const products of single ? (['float32', 'float64'] as const) : (['float64'] as const)) {
-    const gram = await modeGram(engine, image.data, [1, image.rows, image.cols], { products })
+    const gram = await rowProducts(engine, image, products)
     // Pivots below the rounding of the products say nothing.
     const factor = await maybeCholesky(engine, gram, { tolerance: products === 'float32' ? 1e-5 : 1e-13 })
-    if (factor) return { factor, ...(await extremeEigenvalues(factor)) }
+    if (factor) return { factor, sum: trace(gram), ...(await extremeEigenvalues(factor)) }
   }
   return undefined
+}
+
+/** Up to this many rows all products of rows are computed; beyond, half of them in blocks, which JavaScript adds up. */
+const MOST_WHOLE = 1024
+
+/** rows · rowsᵀ, symmetric up to rounding. */
+function rowProducts(engine: MatrixEngine, rows: Matrix, products: 'float32' | 'float64'): Promise<Matrix64> {
+  const single = rows.data instanceof Float32Array
+  if (rows.rows > MOST_WHOLE || single !== (products === 'float32'))
+    return modeGram(engine, rows.data, [1, rows.rows, rows.cols], { products })
+  return engine.multiply(rows, rows, { transposeB: true }).then(toMatrix64)
 }
 
 /**
@@ -236,7 +303,7 @@ export async function orthonormalizeInto(
   rows: Matrix,
   precision: 'float32' | 'float64' = rows.data instanceof Float32Array ? 'float32' : 'float64',
 ): Promise<void> {
-  const gram = await modeGram(engine, rows.data, [1, rows.rows, rows.cols], { products: precision })
+  const gram = await rowProducts(engine, rows, precision)
   const factor = await maybeCholesky(engine, gram, { tolerance: precision === 'float32' ? 1e-5 : 1e-11 })
   if (factor) return solveLowerInto(engine, factor, rows)
   if (precision === 'float32') return orthonormalizeInto(engine, rows, 'float64')

@@ -2,11 +2,12 @@
 import type { Runtime } from '../api/index.ts'
 import { fail } from '../core/index.ts'
 import { createEvaluator, createMatrixEngine, type EvaluatorOptions, type OrtRuntime } from '../engine/index.ts'
+import { GraphBuilder } from '../graph/index.ts'
 
 let loaded: Promise<OrtRuntime> | undefined
 
 /**
- * Loads `onnxruntime-node`, once.
+ * Loads `onnxruntime-node` and starts it, once.
  *
  * @throws WhittleError `ENGINE` when it is not installed or its native library does not load.
  */
@@ -17,7 +18,9 @@ export function loadOnnxRuntime(): Promise<OrtRuntime> {
 
 async function importOnnxRuntime(): Promise<OrtRuntime> {
   try {
-    return await import('onnxruntime-node')
+    const runtime: OrtRuntime = await import('onnxruntime-node')
+    await start(runtime)
+    return runtime
   } catch (cause) {
     loaded = undefined
     const { code, message } = cause as NodeJS.ErrnoException
@@ -29,6 +32,14 @@ async function importOnnxRuntime(): Promise<OrtRuntime> {
       )
     return fail('ENGINE', `Package 'onnxruntime-node' could not be loaded: ${message}`, { cause })
   }
+}
+
+/** A first session: with it the native library starts, which takes 20 ms and, where it cannot, fails here. */
+async function start(runtime: OrtRuntime): Promise<void> {
+  const builder = new GraphBuilder('start')
+  builder.output(builder.op('Identity', [builder.input('x', 'float32', [1])]), 'float32', [1])
+  const session = await createEvaluator(runtime, { threads: 1 }).load(builder.model(), { optimization: 'disabled' })
+  await session.release()
 }
 
 /**

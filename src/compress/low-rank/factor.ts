@@ -1,5 +1,5 @@
 /** Factors of one group's weight, fitted to the weight: the arrays of each stage, `[out, in, taps]`. */
-import { type MatrixEngine, matrixFactors, tucker2 } from '../../decompose/index.ts'
+import { type MatrixEngine, matrixFactorRows, matrixFactors, tucker2 } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
 import type { FormVariant, Ranks } from './forms.ts'
 import { type GroupKernel, type Reals, splitMatrix, splitTaps, swapLeading } from './kernel.ts'
@@ -98,10 +98,10 @@ async function factorKernelLast(
   const { outputs, inputs, taps, data } = kernel
   const rank = ranks.rank!
   const matrix = { rows: inputs, cols: outputs * taps, data: swapLeading(data, outputs, inputs, taps) }
-  const { left, right, relativeError } = await matrixFactors(engine, matrix, rank, options)
+  const { left, right, relativeError } = await matrixFactorRows(engine, matrix, rank, options)
   return {
     stages: {
-      first: swapLeading(left.data, inputs, rank, 1),
+      first: left.data,
       // [r, (o, t)] → [o, r, t]
       last: swapLeading(right.data, rank, outputs, taps),
     },
@@ -120,11 +120,11 @@ async function factorSpatial(
   const rank = ranks.rank!
   const split = splitTaps(site.kernel, variant.stages(ranks)[0]!.carries)
   const matrix = splitMatrix(kernel, split)
-  const { left, right, relativeError } = await matrixFactors(engine, matrix, rank, options)
+  const { left, right, relativeError } = await matrixFactorRows(engine, matrix, rank, options)
   return {
     stages: {
-      // [(i, a), r] → [r, (i, a)]
-      first: swapLeading(left.data, matrix.rows, rank, 1),
+      // [r, (i, a)]
+      first: left.data,
       // [r, (o, b)] → [o, r, b]
       last: swapLeading(right.data, rank, kernel.outputs, split.restCount),
     },

@@ -24,6 +24,14 @@ const TILE = 32
 /** Copies `[a, b, c]` to `[b, a, c]`. */
 export function swapLeading<T extends Reals>(data: T, a: number, b: number, c: number): T {
   const out = new (data.constructor as new (length: number) => T)(data.length)
+  if (a === 1 || b === 1) {
+    out.set(data)
+    return out
+  }
+  if (c === 1) {
+    transposeInto(out, data, a, b)
+    return out
+  }
   for (let i0 = 0; i0 < a; i0 += TILE) {
     const i1 = Math.min(a, i0 + TILE)
     for (let j0 = 0; j0 < b; j0 += TILE) {
@@ -38,6 +46,24 @@ export function swapLeading<T extends Reals>(data: T, a: number, b: number, c: n
     }
   }
   return out
+}
+
+/** Copies `[a, b]` to `[b, a]`: four rows at a time, so that reads and writes both go along a few lines of the cache. */
+function transposeInto(out: Reals, data: Reals, a: number, b: number): void {
+  const whole = a - (a % 4)
+  for (let i = 0; i < whole; i += 4) {
+    let from = i * b
+    let to = i
+    for (let j = 0; j < b; j++) {
+      out[to] = data[from]!
+      out[to + 1] = data[from + b]!
+      out[to + 2] = data[from + 2 * b]!
+      out[to + 3] = data[from + 3 * b]!
+      from++
+      to += a
+    }
+  }
+  for (let i = whole; i < a; i++) for (let j = 0; j < b; j++) out[j * a + i] = data[i * b + j]!
 }
 
 /**
@@ -61,9 +87,17 @@ export function groupKernels(site: Site): GroupKernel[] {
 
 function assertFinite(values: Reals, site: Site): void {
   // A sum is finite unless something in it is not, or it overflowed; only then look closer.
-  let sum = 0
-  for (let i = 0; i < values.length; i++) sum += Math.abs(values[i]!)
-  if (Number.isFinite(sum)) return
+  // Four sums, because a processor adds several numbers in the time that one addition waits for the one before.
+  let [a, b, c, d] = [0, 0, 0, 0]
+  const whole = values.length - (values.length % 4)
+  for (let i = 0; i < whole; i += 4) {
+    a += Math.abs(values[i]!)
+    b += Math.abs(values[i + 1]!)
+    c += Math.abs(values[i + 2]!)
+    d += Math.abs(values[i + 3]!)
+  }
+  for (let i = whole; i < values.length; i++) a += Math.abs(values[i]!)
+  if (Number.isFinite(a + b + c + d)) return
   const at = values.findIndex((value: number) => !Number.isFinite(value))
   if (at >= 0)
     fail(
