@@ -36,6 +36,8 @@ export interface Dataset {
   /** Names of the model inputs that `inputs` are for; absent: by position. */
   readonly inputNames?: readonly string[] | undefined
   batches(options?: BatchOptions): AsyncIterable<Batch>
+  /** Reads the samples with these numbers, in this order, as one batch. Sources that can only stream lack this. */
+  read?(indices: Int32Array, signal?: AbortSignal): Promise<Batch>
   /**
    * The same samples, resized and cropped while they are read. Only sources of pictures, whose samples may differ in
    * size, have this.

@@ -58,6 +58,7 @@ export function createDataset(source: SampleSource): Dataset {
     sampleShapes,
     hasLabels,
     batches,
+    read: (indices, signal) => source.read(indices, signal),
     ...(inputNames && { inputNames }),
     ...(source.withGeometry && { withGeometry: source.withGeometry.bind(source) }),
   }

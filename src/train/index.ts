@@ -5,7 +5,8 @@ export type {
 } from './optimizer.ts'
 export { type ParameterGroup, unshareBatchNorms } from './parameters.ts'
 export { checkSchedule, learningRate, parseSchedule, type Schedule } from './schedule.ts'
-export { buildStep, type StepGraph, type StepOptions } from './step-graph.ts'
+export { buildStep, type StepGraph } from './step-graph.ts'
+export type { StepOptions } from './step-options.ts'
 export {
   createTrainingStep,
   type StepResult,
@@ -14,3 +15,4 @@ export {
   type TrainingStep,
   type TrainingStepOptions,
 } from './training-step.ts'
+export type { Carried } from './update-graph.ts'

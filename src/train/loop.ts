@@ -57,8 +57,12 @@ export function loopOver(graph: Graph, { sliced, carried, scanned }: LoopPlan): 
     { name: go, type: tensorType('bool', []) },
     ...carried.map(([name]) => ({ name, type: typeOf.get(name) })),
   ]
-  // A value that stays as it was, or is put out twice, needs a name of its own in the body.
+  const taken = new Set([...body.inputs.map(({ name }) => name), ...graph.initializers.keys(), ...sliced])
   const outputs = [...carried.map(([, output]) => output), ...scanned].map((name, at) => {
+    const isOwn = !taken.has(name)
+    taken.add(name)
+    if (isOwn) return { name, type: undefined }
+    // A value that stays as it was, or is put out twice, needs a name of its own in the body.
     const output = `${graph.name}/out${at}/${name}`
     body.nodes.push(createNode('Identity', [name], [output], {}, output))
     return { name: output, type: undefined }

@@ -183,7 +183,7 @@ describe('clipGradients', () => {
       graph,
       new Map(tensors.map((tensor, at) => [`g${at}`, { dtype: DTYPE, shape: tensor.shape }])),
     )
-    const names = clipGradients(emit, ['g0', 'g1'], clipping)
+    const { gradients: names } = clipGradients(emit, ['g0', 'g1'], clipping)
     graph.outputs = names.map((name) => ({ name, type: undefined }))
     const results = await runModel(createModel(graph, 18), { g0: tensors[0]!, g1: tensors[1]! })
     return [

@@ -231,20 +231,29 @@ export type Clipping = {
   readonly value?: number
 }
 
-/** Bounds gradients as `torch.nn.utils.clip_grad_value_` and `clip_grad_norm_` do. @returns them in the same order. */
-export function clipGradients(emit: Emitter, gradients: readonly string[], { norm, value }: Clipping): string[] {
-  let clipped = [...gradients]
-  if (value !== undefined)
-    clipped = clipped.map((gradient) =>
-      emit.op('Clip', [gradient, emit.number(-value, gradient), emit.number(value, gradient)], emit.shape(gradient)),
-    )
-  if (norm === undefined || clipped.length === 0) return clipped
-  const squares = clipped.map((gradient) =>
-    emit.reduce('ReduceSumSquare', gradient, [...emit.shape(gradient).keys()], false),
+/**
+ * Bounds gradients as `torch.nn.utils.clip_grad_value_` and `clip_grad_norm_` do.
+ *
+ * @param gradients at least one.
+ * @returns the gradients in the same order, and the norm of all of them before they were scaled.
+ */
+export function clipGradients(
+  emit: Emitter,
+  gradients: readonly string[],
+  { norm, value }: Clipping,
+): { readonly gradients: string[]; readonly norm: string } {
+  const bounded = gradients.map((gradient) =>
+    value === undefined
+      ? gradient
+      : emit.op('Clip', [gradient, emit.number(-value, gradient), emit.number(value, gradient)], emit.shape(gradient)),
   )
-  const sum = squares.length === 1 ? squares[0]! : emit.op('Sum', squares, [])
-  const total = emit.unary('Sqrt', sum)
+  const squares = bounded.map((gradient) => {
+    const axes = [...emit.shape(gradient).keys()]
+    return axes.length === 0 ? emit.mul(gradient, gradient) : emit.reduce('ReduceSumSquare', gradient, axes, false)
+  })
+  const total = emit.unary('Sqrt', squares.length === 1 ? squares[0]! : emit.op('Sum', squares, []))
+  if (norm === undefined) return { gradients: bounded, norm: total }
   const wanted = emit.div(emit.number(norm, total), emit.add(total, emit.number(1e-6, total)))
   const factor = emit.op('Min', [wanted, emit.number(1, total)], [])
-  return clipped.map((gradient) => emit.mul(gradient, factor))
+  return { gradients: bounded.map((gradient) => emit.mul(gradient, factor)), norm: total }
 }

@@ -7,71 +7,21 @@ import { fail } from '../core/index.ts'
 import {
   createNode,
   type Graph,
-  GraphIndex,
   liftOpset,
   type Model,
   removeUnusedFrom,
   sortNodes,
   tensorType,
-  usedNames,
 } from '../graph/index.ts'
 import { fromNumbers, sizeOf, Tensor } from '../tensor/index.ts'
 import { emitStatistics } from './batch-norm.ts'
 import { loopNames, loopOver } from './loop.ts'
-import { checkLoss, type LossInputs, type LossTerm, needsOf, rowsOfScores, totalLoss } from './losses.ts'
-import {
-  type Clipping,
-  checkOptimizer,
-  clipGradients,
-  defaultWeightDecay,
-  emitUpdate,
-  type Optimizer,
-  type ParameterSettings,
-  SCALARS,
-  type ScalarName,
-  stateNames,
-} from './optimizer.ts'
-import { groupOf, type ParameterGroup, type Selection, selectParameters } from './parameters.ts'
+import { checkLoss, type LossInputs, needsOf, rowsOfScores, totalLoss } from './losses.ts'
+import { checkOptimizer, type ParameterSettings, type ScalarName } from './optimizer.ts'
+import { type Selection, selectParameters } from './parameters.ts'
+import type { StepOptions } from './step-options.ts'
 import { logitsOf, type TeacherValues, teacherValues } from './teacher.ts'
-
-/** What a training step does, apart from the model. */
-export interface StepOptions {
-  /** Terms of the loss. */
-  readonly loss: readonly LossTerm[]
-  readonly optimizer: Optimizer
-  /** Output of the model that the loss is about; default: the first. */
-  readonly output?: string | undefined
-  /** The network whose outputs or inner values the loss compares with, and its types; constants as initializers. */
-  readonly teacher?: { readonly model: Model; readonly types: ReadonlyMap<string, Typed> } | undefined
-  /** Patterns of layers and parameters that stay as they are, their running statistics too. */
-  readonly freeze?: readonly string[] | undefined
-  /** Whether biases and other parameters of one axis or none are free of weight decay; default no, as in PyTorch. */
-  readonly decayWeightsOnly?: boolean | undefined
-  /** Settings for some parameters. */
-  readonly groups?: readonly ParameterGroup[] | undefined
-  readonly clip?: Clipping | undefined
-  /** Share of the old average that a step keeps, in 0 … 1, of an average of the weights; absent: no average. */
-  readonly ema?: number | undefined
-  /** Batches whose gradients are averaged for one step; default 1. */
-  readonly accumulate?: number | undefined
-  /**
-   * Rewrites one batch's forward and backward pass, of standard operators, for the runtime that is used; values keep
-   * their names. Default: as it is.
-   */
-  readonly lower?: ((model: Model, types: ReadonlyMap<string, Typed>) => Model) | undefined
-  /** Statistics that batch normalisations use: the batch's, which are also learned (default), or the running ones. */
-  readonly batchNorm?: 'batch' | 'running' | undefined
-}
-
-/** A tensor that one step hands to the next. */
-export interface Carried {
-  /** Its name in the graph; `first/…` and `last/…` outside the loop. */
-  readonly name: string
-  readonly role: 'parameter' | 'statistic' | 'state' | 'average'
-  /** Name of the initializer it belongs to. */
-  readonly of: string
-  readonly initial: Tensor
-}
+import { type Carried, emitUpdates, type Stage } from './update-graph.ts'
 
 /** A training step as a graph, and what its inputs and outputs are. */
 export interface StepGraph {
@@ -96,14 +46,22 @@ export interface StepGraph {
   readonly selection: Selection
   /** Gradient value of each parameter, in `pass`. */
   readonly gradients: ReadonlyMap<string, string>
+  /** The loss, in `pass`. */
+  readonly loss: string
+  /** Element types and shapes of the values of `pass`. */
+  readonly types: ReadonlyMap<string, Typed>
 }
 
 export const TARGETS = 'train/targets'
 export const LOSS = 'train/loss'
 export const CORRECT = 'train/correct'
+export const GRADIENT_NORM = 'train/gradient-norm'
 
 /** Forward and backward pass of one batch. */
 interface Pass {
+  /** The network that it is of. */
+  readonly source: Graph
+  readonly types: ReadonlyMap<string, Typed>
   readonly model: Model
   readonly emit: Emitter
   readonly loss: string
@@ -135,17 +93,18 @@ export function buildStep(model: Model, types: ReadonlyMap<string, Typed>, optio
   const batch = types.get(model.graph.inputs[0]!.name)!.shape[0]!
   const diagnosis = passModel(pass)
   const stage = accumulate === 1 ? inPlace(pass) : accumulated(pass, accumulate)
-  const update = emitUpdates(stage, pass, model, options)
+  const update = emitUpdates(stage, pass.model, options)
   const plan = {
     sliced: [...stage.sliced, ...update.scalars.map(({ input }) => input)],
     carried: update.pairs,
-    scanned: [stage.loss, stage.correct],
+    scanned: [stage.loss, stage.correct, update.norm],
   }
   const loop = loopOver(stage.graph, plan)
   // Fixed names for what comes out, whatever the values are called inside.
   const renamed = new Map([
     [loopNames.each(stage.loss), LOSS],
     [loopNames.each(stage.correct), CORRECT],
+    [loopNames.each(update.norm), GRADIENT_NORM],
   ])
   for (const node of loop.nodes) node.outputs = node.outputs.map((name) => renamed.get(name) ?? name)
   loop.outputs = loop.outputs.map((info) => ({ ...info, name: renamed.get(info.name) ?? info.name }))
@@ -164,6 +123,8 @@ export function buildStep(model: Model, types: ReadonlyMap<string, Typed>, optio
     scalars: update.scalars,
     selection: pass.selection,
     gradients: pass.gradients,
+    loss: pass.loss,
+    types: pass.types,
   }
 }
 
@@ -218,6 +179,8 @@ function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: St
   const passEmit = new Emitter(lowered.graph, types)
   const statistics = norms.statistics.flatMap((norm) => emitStatistics(passEmit, norm))
   return {
+    source: lifted.graph,
+    types,
     model: lowered,
     emit: passEmit,
     loss,
@@ -313,22 +276,12 @@ function withInputs(pass: Pass, source: Graph): Graph {
   return graph
 }
 
-/** Where the update's nodes go, and the values it starts from. */
-interface Stage {
-  readonly graph: Graph
-  readonly emit: Emitter
-  readonly loss: string
-  readonly correct: string
-  readonly gradients: ReadonlyMap<string, string>
-  readonly statistics: readonly (readonly [string, string])[]
-  readonly sliced: readonly string[]
-}
-
 function inPlace(pass: Pass): Stage {
-  const { emit, loss, correct, gradients, statistics, sliced } = pass
+  const { emit, loss, correct, gradients, statistics, sliced, source } = pass
   // The emitter adds to the model's own graph.
   Object.assign(pass.model.graph, withInputs(pass, pass.model.graph))
-  return { graph: pass.model.graph, emit, loss, correct, gradients, statistics, sliced }
+  const { graph } = pass.model
+  return { graph, emit, loss, correct, gradients, statistics, sliced, source }
 }
 
 /** The pass in a loop over several batches, which adds up gradients and carries statistics on. */
@@ -389,118 +342,6 @@ function accumulated(pass: Pass, count: number): Stage {
     gradients: new Map(share.map(({ name, sum }) => [name, loopNames.last(sum)])),
     statistics: pass.statistics.map(([name]) => [name, loopNames.last(name)]),
     sliced,
+    source: pass.source,
   }
-}
-
-/** Emits clipping, updates and averages; adds the inputs that they need. */
-function emitUpdates(stage: Stage, pass: Pass, model: Model, options: StepOptions) {
-  const { graph, emit } = stage
-  const { optimizer, groups = [], decayWeightsOnly = false, ema } = options
-  const carried: Carried[] = []
-  const pairs: [string, string][] = []
-  const settings: ParameterSettings[] = []
-  const names = [...stage.gradients.keys()]
-  const clipped = clipGradients(emit, [...stage.gradients.values()], options.clip ?? {})
-  const tensorOf = (name: string): Tensor => model.graph.initializers.get(name)!
-  const pending: { name: string; type: Typed }[] = []
-  const input = (name: string, type: Typed): string => {
-    pending.push({ name, type })
-    return name
-  }
-  // The emitter learns of the new inputs by working on a graph that has them from the start.
-  const groupIndex = names.map((name) => {
-    const group = groupOf(model.graph, name, groups)
-    const exempt = decayWeightsOnly && tensorOf(name).shape.length <= 1
-    const weightDecay = group?.weightDecay ?? (exempt ? 0 : defaultWeightDecay(optimizer))
-    const own = { weightDecay, lrScale: group?.lrScale ?? 1 }
-    const known = settings.findIndex((one) => one.weightDecay === own.weightDecay && one.lrScale === own.lrScale)
-    return known >= 0 ? known : settings.push(own) - 1
-  })
-  for (const group of settings.keys())
-    for (const scalar of SCALARS) input(`${scalar}/${group}`, { dtype: 'float32', shape: [] })
-  const parts = stateNames(optimizer)
-  for (const name of names) {
-    const { dtype, shape } = tensorOf(name)
-    for (const part of parts) input(`${part}/${name}`, { dtype, shape })
-    if (ema !== undefined) input(`average/${name}`, { dtype, shape })
-  }
-  if (ema !== undefined)
-    for (const [name] of stage.statistics) input(`average/${name}`, { dtype: 'float32', shape: tensorOf(name).shape })
-  const more = extended(emit, graph, [...clipped, ...names, ...stage.statistics.flat()], pending)
-  const average = (name: string, value: string): void => {
-    if (ema === undefined) return
-    const own = `average/${name}`
-    carried.push({ name: own, role: 'average', of: name, initial: tensorOf(name) })
-    pairs.push([own, more.add(more.scale(own, ema), more.scale(value, 1 - ema))])
-  }
-  for (const [at, name] of names.entries()) {
-    const group = groupIndex[at]!
-    const scalars = Object.fromEntries(SCALARS.map((scalar) => [scalar, `${scalar}/${group}`])) as Record<
-      ScalarName,
-      string
-    >
-    const state = parts.map((part) => `${part}/${name}`)
-    const updated = emitUpdate(more, optimizer, {
-      parameter: name,
-      gradient: clipped[at]!,
-      state,
-      settings: settings[group]!,
-      scalars,
-    })
-    const initial = tensorOf(name)
-    carried.push({ name, role: 'parameter', of: name, initial })
-    pairs.push([name, updated.parameter])
-    for (const [part, own] of state.entries()) {
-      const zeros = fromNumbers(new Float32Array(initial.size), initial.shape, initial.dtype)
-      carried.push({ name: own, role: 'state', of: name, initial: zeros })
-      pairs.push([own, updated.state[part]!])
-    }
-    average(name, updated.parameter)
-  }
-  for (const [name, value] of stage.statistics) {
-    carried.push({ name, role: 'statistic', of: name, initial: tensorOf(name) })
-    pairs.push([name, value])
-    average(name, value)
-  }
-  const scalars = finish(
-    pass.model,
-    graph,
-    [stage.loss, stage.correct, ...pairs.map(([, value]) => value)],
-    settings.length,
-  )
-  return { carried, pairs, settings, scalars }
-}
-
-/** An emitter on the same graph that also knows the new inputs. */
-function extended(
-  emit: Emitter,
-  graph: Graph,
-  known: readonly string[],
-  inputs: readonly { name: string; type: Typed }[],
-): Emitter {
-  const types = new Map<string, Typed>(known.map((name) => [name, emit.type(name)]))
-  for (const { name, type } of inputs) {
-    types.set(name, type)
-    graph.inputs.push({ name, type: tensorType(type.dtype, type.shape) })
-  }
-  return new Emitter(graph, types)
-}
-
-/** Removes what no result needs, and inputs of scalars that nothing reads. @returns the scalars that are left. */
-function finish(model: Model, graph: Graph, results: readonly string[], groups: number) {
-  graph.outputs = results.map((name) => ({ name, type: undefined }))
-  removeUnusedFrom({ ...model, graph })
-  const used = new Set(graph.nodes.flatMap(usedNames))
-  const scalars = [...Array(groups).keys()].flatMap((group) =>
-    SCALARS.map((name) => ({ input: `${name}/${group}`, name, group })),
-  )
-  const unused = new Set(scalars.map(({ input }) => input).filter((name) => !used.has(name)))
-  graph.inputs = graph.inputs.filter(({ name }) => !unused.has(name))
-  return scalars.filter(({ input }) => !unused.has(input))
-}
-
-/** For messages: which layer a parameter belongs to. */
-export function layerOf(graph: Graph, parameter: string): string {
-  const user = new GraphIndex(graph).users(parameter)[0]
-  return user ? `${user.opType} '${user.name}'` : `'${parameter}'`
 }

@@ -5,7 +5,7 @@ import { observeShapes } from '../engine/index.ts'
 import { cloneModel, GraphBuilder, type Model } from '../graph/index.ts'
 import { initialize, resnet20 } from '../networks/index.ts'
 import { Tensor, toFloat64 } from '../tensor/index.ts'
-import type { StepOptions } from './step-graph.ts'
+import type { StepOptions } from './step-options.ts'
 import { createTrainingStep, rowsOf, type TrainingStep } from './training-step.ts'
 
 const BATCH = 8

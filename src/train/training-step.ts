@@ -10,7 +10,8 @@ import type { Evaluator, Executable, Model, TensorMap } from '../graph/index.ts'
 import { byteLengthOf, sizeOf, Tensor, toFloat32 } from '../tensor/index.ts'
 import { loopNames } from './loop.ts'
 import { scalarsAt } from './optimizer.ts'
-import { buildStep, CORRECT, LOSS, type StepGraph, type StepOptions, TARGETS } from './step-graph.ts'
+import { buildStep, CORRECT, GRADIENT_NORM, LOSS, type StepGraph, TARGETS } from './step-graph.ts'
+import type { StepOptions } from './step-options.ts'
 import { targetRows } from './targets.ts'
 
 /** Options of {@link createTrainingStep}. */
@@ -25,6 +26,8 @@ export interface StepResult {
   readonly losses: Float32Array
   /** Samples of each step whose highest score is where the label (without labels: the teacher) has it. */
   readonly correct: Float32Array
+  /** Norm of all gradients of each step together, before it was clipped. */
+  readonly gradientNorms: Float32Array
 }
 
 /** Everything that a run of steps starts from, by name; see {@link TrainingStep.state}. */
@@ -150,7 +153,11 @@ class GraphTraining implements TrainingStep {
     const results = await this.#session.run(feeds)
     this.#tensors = new Map(graph.carried.map(({ name }) => [name, results[loopNames.last(name)]!]))
     this.#step += rates.length
-    return { losses: toFloat32(results[LOSS]!), correct: toFloat32(results[CORRECT]!) }
+    return {
+      losses: toFloat32(results[LOSS]!),
+      correct: toFloat32(results[CORRECT]!),
+      gradientNorms: toFloat32(results[GRADIENT_NORM]!),
+    }
   }
 
   /** `[steps, …]`, `[steps, accumulate, …]`: the axes in front of one batch, and its own. */

@@ -1,0 +1,154 @@
+/** The second half of a training step's graph: clipping, the optimizer's update, averages. */
+import { Emitter, type Typed } from '../autodiff/index.ts'
+import { type Graph, type Model, removeUnusedFrom, tensorType, usedNames } from '../graph/index.ts'
+import { fromNumbers, type Tensor } from '../tensor/index.ts'
+import {
+  clipGradients,
+  defaultWeightDecay,
+  emitUpdate,
+  type ParameterSettings,
+  SCALARS,
+  type ScalarName,
+  stateNames,
+} from './optimizer.ts'
+import { groupOf } from './parameters.ts'
+import type { StepOptions } from './step-options.ts'
+
+/** A tensor that one step hands to the next. */
+export interface Carried {
+  /** Its name in the graph; `first/…` and `last/…` outside the loop. */
+  readonly name: string
+  readonly role: 'parameter' | 'statistic' | 'state' | 'average'
+  /** Name of the initializer it belongs to. */
+  readonly of: string
+  readonly initial: Tensor
+}
+
+/** Where the update's nodes go, and the values it starts from. */
+export interface Stage {
+  readonly graph: Graph
+  readonly emit: Emitter
+  readonly loss: string
+  readonly correct: string
+  readonly gradients: ReadonlyMap<string, string>
+  readonly statistics: readonly (readonly [string, string])[]
+  readonly sliced: readonly string[]
+  /** The network: its layers' names, and the tensors that parameters and statistics start from. */
+  readonly source: Graph
+}
+
+/** What {@link emitUpdates} added. */
+export interface Update {
+  readonly carried: readonly Carried[]
+  /** Inputs that steps hand on, and the outputs that replace them. */
+  readonly pairs: readonly (readonly [string, string])[]
+  readonly settings: readonly ParameterSettings[]
+  readonly scalars: readonly { readonly input: string; readonly name: ScalarName; readonly group: number }[]
+  /** Norm of all gradients together, before clipping to a norm. */
+  readonly norm: string
+}
+
+/** Emits clipping, updates and averages; adds the inputs that they need. @param model around the stage's graph. */
+export function emitUpdates(stage: Stage, model: Model, options: StepOptions): Update {
+  const { graph, source } = stage
+  const names = [...stage.gradients.keys()]
+  const { gradients, norm } = clipGradients(stage.emit, [...stage.gradients.values()], options.clip ?? {})
+  const { settings, groups } = groupParameters(source, names, options)
+  const known = [...gradients, ...names, ...stage.statistics.flat()]
+  const emit = extended(stage, known, newInputs(stage, settings.length, options))
+  const carried: Carried[] = []
+  const pairs: [string, string][] = []
+  const carry = (role: Carried['role'], of: string, name: string, value: string): void => {
+    const tensor = source.initializers.get(of)!
+    const zeros = (): Tensor => fromNumbers(new Float32Array(tensor.size), tensor.shape, tensor.dtype)
+    carried.push({ name, role, of, initial: role === 'state' ? zeros() : tensor })
+    pairs.push([name, value])
+  }
+  const { ema } = options
+  const average = (name: string, value: string): void => {
+    if (ema === undefined) return
+    const own = `average/${name}`
+    carry('average', name, own, emit.add(emit.scale(own, ema), emit.scale(value, 1 - ema)))
+  }
+  for (const [at, name] of names.entries()) {
+    const group = groups[at]!
+    const state = stateNames(options.optimizer).map((part) => `${part}/${name}`)
+    const inputs = { parameter: name, gradient: gradients[at]!, state, settings: settings[group]! }
+    const updated = emitUpdate(emit, options.optimizer, { ...inputs, scalars: scalarsOf(group) })
+    carry('parameter', name, name, updated.parameter)
+    for (const [part, own] of state.entries()) carry('state', name, own, updated.state[part]!)
+    average(name, updated.parameter)
+  }
+  for (const [name, value] of stage.statistics) {
+    carry('statistic', name, name, value)
+    average(name, value)
+  }
+  const results = [stage.loss, stage.correct, norm, ...pairs.map(([, value]) => value)]
+  return { carried, pairs, settings, norm, scalars: finish(model, graph, results, settings.length) }
+}
+
+/** The different settings that there are, and which of them each parameter has. */
+function groupParameters(
+  source: Graph,
+  names: readonly string[],
+  { optimizer, groups = [], decayWeightsOnly = false }: StepOptions,
+): { readonly settings: readonly ParameterSettings[]; readonly groups: readonly number[] } {
+  const settings: ParameterSettings[] = []
+  const chosen = names.map((name) => {
+    const group = groupOf(source, name, groups)
+    const isExempt = decayWeightsOnly && source.initializers.get(name)!.shape.length <= 1
+    const weightDecay = group?.weightDecay ?? (isExempt ? 0 : defaultWeightDecay(optimizer))
+    const own = { weightDecay, lrScale: group?.lrScale ?? 1 }
+    const known = settings.findIndex((one) => one.weightDecay === own.weightDecay && one.lrScale === own.lrScale)
+    return known >= 0 ? known : settings.push(own) - 1
+  })
+  return { settings, groups: chosen }
+}
+
+function scalarsOf(group: number): Record<ScalarName, string> {
+  return Object.fromEntries(SCALARS.map((scalar) => [scalar, `${scalar}/${group}`])) as Record<ScalarName, string>
+}
+
+interface Input {
+  readonly name: string
+  readonly type: Typed
+}
+
+/** Scalars, the optimizer's state and averages. */
+function newInputs({ source, gradients, statistics }: Stage, groups: number, { optimizer, ema }: StepOptions): Input[] {
+  const scalar: Typed = { dtype: 'float32', shape: [] }
+  const inputs: Input[] = Array.from({ length: groups }, (_, group) => Object.values(scalarsOf(group)))
+    .flat()
+    .map((name) => ({ name, type: scalar }))
+  const like = (prefix: string, name: string): void => {
+    const { dtype, shape } = source.initializers.get(name)!
+    inputs.push({ name: `${prefix}/${name}`, type: { dtype, shape } })
+  }
+  for (const name of gradients.keys()) for (const part of stateNames(optimizer)) like(part, name)
+  if (ema !== undefined)
+    for (const name of [...gradients.keys(), ...statistics.map(([of]) => of)]) like('average', name)
+  return inputs
+}
+
+/** Adds inputs. @returns an emitter on the same graph that knows them beside the values that are needed further on. */
+function extended({ emit, graph }: Stage, known: readonly string[], inputs: readonly Input[]): Emitter {
+  const types = new Map<string, Typed>(known.map((name) => [name, emit.type(name)]))
+  for (const { name, type } of inputs) {
+    types.set(name, type)
+    graph.inputs.push({ name, type: tensorType(type.dtype, type.shape) })
+  }
+  return new Emitter(graph, types)
+}
+
+/** Removes what no result needs, and inputs of scalars that nothing reads. @returns the scalars that are left. */
+function finish(model: Model, graph: Graph, results: readonly string[], groups: number): Update['scalars'] {
+  graph.outputs = results.map((name) => ({ name, type: undefined }))
+  removeUnusedFrom({ ...model, graph })
+  const used = new Set(graph.nodes.flatMap(usedNames))
+  const scalars = Array.from({ length: groups }, (_, group) =>
+    SCALARS.map((name) => ({ input: `${name}/${group}`, name, group })),
+  ).flat()
+  const unused = new Set(scalars.map(({ input }) => input).filter((name) => !used.has(name)))
+  graph.inputs = graph.inputs.filter(({ name }) => !unused.has(name))
+  return scalars.filter(({ input }) => !unused.has(input))
+}
