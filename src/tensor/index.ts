@@ -1,5 +1,8 @@
 export { type ContractOptions, contract, inner, type ModePairs } from './contract.ts'
+export { cpModeDot } from './cp-mode-dot.ts'
+export { cpPermuteFactors, type PermutedCp } from './cp-permute-factors.ts'
 export { cpIntensity, cpSensitivity } from './cp-sensitivity.ts'
+export { type CpFlipSignOptions, cpFlipSign } from './cp-signs.ts'
 export {
   type CpShape,
   type CpTensor,
