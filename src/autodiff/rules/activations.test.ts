@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { expectGradient, type GradientCase, gradientErrors } from '../../../test/support/gradient-check.ts'
 import { evaluator } from '../../../test/support/run-model.ts'
+import { randomTensor } from '../../../test/support/tensors.ts'
 import { observeShapes, withOutputs } from '../../engine/index.ts'
 import { type AttributeInput, float, GraphBuilder } from '../../graph/index.ts'
 import { Tensor, toFloat32 } from '../../tensor/index.ts'
@@ -103,6 +104,12 @@ describe('gradients of activations with kinks', () => {
     expectGradient('Clip', {
       inputs: [[20], [], []],
       sample: (random, input) => [random.normal(), -0.6, 0.7][input]!,
+    }))
+
+  it('Clip by a lower bound above the upper one, which wins', () =>
+    expectGradient('Clip', {
+      inputs: [randomTensor([20], 1), Tensor.of(Float32Array.of(0.5), []), []],
+      sample: () => -0.4,
     }))
 
   it('takes zero for the slope of Relu at zero, one above the smallest normal number', async () => {

@@ -88,9 +88,13 @@ const clip: GradientRule = ({ emit, inputs, gradients: [g], needs }) => {
   const above = max === '' ? undefined : emit.binary('Greater', x, max)
   let dx = g!
   if (needs(0)) for (const outside of [below, above]) if (outside !== undefined) dx = emit.where(outside, zero, dx)
-  // Where both bounds are active (min > max), the upper one is applied last.
-  const ofMin = () => emit.where(below!, above === undefined ? g! : emit.where(above, zero, g!), zero)
-  return [dx, needs(1) ? ofMin() : undefined, needs(2) ? emit.where(above!, g!, zero) : undefined]
+  // Where the lower bound is above the upper one, the upper one is what comes out.
+  const ofMin = (): string => emit.where(below!, above === undefined ? g! : emit.where(above, zero, g!), zero)
+  const ofMax = (): string => {
+    const reached = min === '' ? above! : emit.binary('Greater', emit.binary('Max', x, min), max)
+    return emit.where(reached, g!, zero)
+  }
+  return [dx, needs(1) ? ofMin() : undefined, needs(2) ? ofMax() : undefined]
 }
 
 /**
