@@ -54,6 +54,7 @@ export {
   rankFromRatio,
   relativeErrorCurve,
 } from './rank-policies.ts'
+export { type RobustPca, type RobustPcaOptions, robustPca } from './robust-pca.ts'
 export { estimateSingularValues, type SpectrumEstimateOptions } from './spectrum-estimate.ts'
 export {
   type SingularValuesOptions,
@@ -88,3 +89,4 @@ export {
   tucker,
 } from './tucker/index.ts'
 export { type Tucker2, type Tucker2Options, tucker2 } from './tucker2.ts'
+export { type VbmfOptions, type VbmfResult, vbmf } from './vbmf.ts'
