@@ -6,7 +6,7 @@ import { type AttributeInput, float, makeAttribute } from '../attributes.ts'
 import { createNode, GraphBuilder } from '../builder.ts'
 import { checkModel } from '../check.ts'
 import { createGraph, type Model, tensorType } from '../model.ts'
-import { canonical } from './canonical.ts'
+import { canonical, liftOpset } from './canonical.ts'
 
 const floats = (...values: number[]) => values.map(float)
 
@@ -218,5 +218,54 @@ describe('canonical', () => {
       ['', 'Neg'],
       ['', 'Relu'],
     ])
+  })
+})
+
+describe('lifting to opset 18 leaves the function of an operator unchanged', () => {
+  const reductions = ['L1', 'L2', 'LogSumExp', 'Max', 'Mean', 'Min', 'Prod', 'SumSquare'].map(
+    (name): [string, Model] => [
+      `Reduce${name}`,
+      oneNode(13, `Reduce${name}`, [2, 3, 4], { axes: [-1, 0], keepdims: 0 }),
+    ],
+  )
+  const cases: [string, Model][] = [
+    ...reductions,
+    ['Split into equal parts', oneNode(13, 'Split', [2, 6], { axis: 1 }, { outputs: 3 })],
+    ['Split of opset 7', oneNode(7, 'Split', [2, 6], { axis: 1, split: [2, 4] }, { outputs: 2 })],
+    [
+      'Resize by sizes, with empty scales',
+      oneNode(
+        11,
+        'Resize',
+        [1, 2, 3, 4],
+        {},
+        {
+          constants: [
+            Tensor.of(new Float32Array(), [0]),
+            Tensor.of(new Float32Array(), [0]),
+            Tensor.int64([1, 2, 6, 6]),
+          ],
+        },
+      ),
+    ],
+  ]
+  for (const [name, model] of cases)
+    it(name, async () => {
+      const lifted = liftOpset(model, 18)
+      expect(lifted.opsets.get('')).toBe(18)
+      expect(checkModel(lifted)).toEqual([])
+      const type = model.graph.inputs[0]!.type
+      const shape = type?.kind === 'tensor' ? (type.shape as number[]) : []
+      expect(await outputError(model, lifted, { x: randomTensor(shape, 1) })).toBeLessThan(1e-6)
+    })
+
+  it('models of later opsets stay as they are', () => {
+    expect(liftOpset(oneNode(21, 'Relu', [2], {}), 18).opsets.get('')).toBe(21)
+  })
+
+  it('says why a model cannot be lifted', () => {
+    expect(() => liftOpset(oneNode(6, 'Relu', [2], {}), 18)).toThrow(
+      "Model 'graph': opset 18 or later is needed; it has opset 6 and cannot be lifted: operators before opset 7 broadcast by other rules.",
+    )
   })
 })
