@@ -31,6 +31,7 @@ const jsonFile = (name, value) => {
 }
 
 const spectraCases = once(async () => (await import('./spectra.mjs')).spectra())
+const tensorCases = once(async () => (await import('./tensor.mjs')).tensorCases(folder))
 const networkJob = once(async () => {
   const { networkJob: make } = await import('./networks.mjs')
   const job = { ...(await make(folder, MODEL)), trained: TRAINED, depth: 20, checkout: CHECKOUT }
@@ -64,6 +65,20 @@ const CHECKS = [
     args: async () => ['tensor_algebra.py', join(ROOT, 'test', 'fixtures', 'tensorly', 'tensor-algebra.json')],
   },
   {
+    name: 'tensor algebra: random data of both types beside TensorLy',
+    modules: ['numpy', 'tensorly'],
+    args: async () => ['tensor.py', (await tensorCases()).job],
+    compare: async () => (await tensorCases()).compare(),
+  },
+  {
+    name: 'tucker: Tucker, tensor trains, robust PCA and SVDs against TensorLy',
+    modules: ['numpy', 'scipy', 'tensorly'],
+    args: async () => {
+      const { tuckerCases } = await import('./tucker.mjs')
+      return ['tucker.py', jsonFile('tucker.json', await tuckerCases(folder))]
+    },
+  },
+  {
     name: 'ranks: EVBMF and AMCT’s clamp against scipy',
     modules: ['numpy', 'scipy'],
     args: async () => ['evbmf.py', jsonFile('spectra.json', await spectraCases())],
@@ -91,7 +106,7 @@ const CHECKS = [
   })),
 ]
 
-async function runCheck({ modules, refusal, args }, python) {
+async function runCheck({ modules, refusal, args, compare }, python) {
   const reason = missing(python, modules) ?? refusal?.()
   if (reason) return { skipped: reason }
   const [script, ...rest] = await args()
@@ -102,7 +117,8 @@ async function runCheck({ modules, refusal, args }, python) {
       [join(import.meta.dirname, 'python', script), ...rest],
       options,
     )
-    return JSON.parse(stdout.trimEnd().split('\n').at(-1))
+    const result = JSON.parse(stdout.trimEnd().split('\n').at(-1))
+    return compare && result.problems.length === 0 ? await compare() : result
   } catch (error) {
     return { problems: [(error.stderr ?? error.message).trim().split('\n').slice(-3).join(' ')] }
   }
