@@ -11,6 +11,8 @@ export interface Progress {
   readonly total?: number | undefined
   /** What is being worked on, e.g. a layer's name. */
   readonly item?: string | undefined
+  /** Numbers of the moment by name, e.g. `loss` and `secondsLeft` while training. */
+  readonly values?: Readonly<Record<string, number>> | undefined
 }
 
 /** Options of every long function. */

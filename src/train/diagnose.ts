@@ -10,12 +10,51 @@ import {
   usedNames,
 } from '../graph/index.ts'
 import { Tensor, toFloat32 } from '../tensor/index.ts'
+import type { PreparedSamples } from './samples.ts'
 import type { StepGraph } from './step-graph.ts'
+import { rowsOf, type TrainingState, type TrainingStep } from './training-step.ts'
 
 /** Where it was, in words and as a layer's name. */
 export interface Diagnosis {
   readonly text: string
   readonly layer: string | null
+}
+
+/**
+ * Repeats steps up to the one that went wrong, and finds the first value in it that is not finite.
+ *
+ * @param network the network that is trained, for the names of its layers.
+ * @param run the state before the run, its samples, and the learning rates of the steps that went well.
+ */
+export async function explainNonFinite(
+  evaluator: Evaluator,
+  training: TrainingStep,
+  network: Graph,
+  run: { readonly state: TrainingState; readonly samples: PreparedSamples; readonly rates: readonly number[] },
+): Promise<Diagnosis> {
+  const { graph, samplesPerStep } = training
+  const part = (start: number, count: number): PreparedSamples => ({
+    inputs: run.samples.inputs.map((tensor) => rowsOf(tensor, start, count)),
+    targets: run.samples.targets && rowsOf(run.samples.targets, start, count),
+  })
+  training.restore(run.state)
+  const good = run.rates.length
+  if (good > 0) {
+    const { inputs, targets } = part(0, good * samplesPerStep)
+    await training.steps({ inputs, labels: targets }, run.rates)
+  }
+  // With accumulation the first batch that is not finite counts.
+  for (let batch = 0; batch < graph.accumulate; batch++) {
+    const { inputs, targets } = part(good * samplesPerStep + batch * graph.batch, graph.batch)
+    const feeds: Record<string, Tensor> = { ...(await training.teach(inputs)) }
+    for (const [index, name] of graph.inputs.entries()) feeds[name] = inputs[index]!
+    if (graph.targets !== undefined) feeds[graph.targets] = targets!
+    for (const [name, tensor] of training.weights()) feeds[name] = tensor
+    const used = graph.pass.graph.inputs.map(({ name }) => [name, feeds[name]!] as const)
+    const found = await findNonFinite(evaluator, graph, network, Object.fromEntries(used))
+    if (found) return found
+  }
+  return { text: 'the sum of the squares of all gradients', layer: null }
 }
 
 /**
@@ -25,7 +64,7 @@ export interface Diagnosis {
  * @param network the network that is trained, for the names of its layers.
  * @returns `undefined` when everything is finite.
  */
-export async function findNonFinite(
+async function findNonFinite(
   evaluator: Evaluator,
   graph: StepGraph,
   network: Graph,
@@ -93,7 +132,7 @@ function describe(first: string, bad: ReadonlySet<string>, graph: StepGraph, net
   const reached = new Set([first])
   for (const node of graph.pass.graph.nodes)
     if (usedNames(node).some((name) => reached.has(name))) for (const name of node.outputs) reached.add(name)
-  if (reached.has(graph.loss)) return { text: 'the loss itself', layer: null }
+  if (reached.has(graph.loss)) return { text: 'the loss, though all outputs of the network are finite', layer: null }
   for (const node of graph.pass.graph.nodes)
     for (const [parameter, value] of graph.gradients)
       if (node.outputs.includes(value) && reached.has(value) && bad.has(value)) {

@@ -1,12 +1,26 @@
+export type { Augmentation } from './augment.ts'
+export type { CheckpointStore } from './checkpoint.ts'
+export { finetune } from './finetune.ts'
+export type { FinetuneOptions, FinetuneRuntime, ResolvedOptions } from './finetune-options.ts'
+export type { EvaluationEntry, Finetuned, HistoryEntry } from './finetuned.ts'
 export type { FeaturePair, LossTerm } from './losses.ts'
-export type {
-  Clipping,
-  Optimizer,
-} from './optimizer.ts'
-export { type ParameterGroup, unshareBatchNorms } from './parameters.ts'
-export { checkSchedule, learningRate, parseSchedule, type Schedule } from './schedule.ts'
+export type { Clipping, Optimizer } from './optimizer.ts'
+export { type ParameterGroup, type Selection, unshareBatchNorms } from './parameters.ts'
+export { type ObserveTypes, type PreparedNetwork, type PrepareOptions, prepareNetwork, withWeights } from './prepare.ts'
+export type { SampleRun } from './sample-order.ts'
+export {
+  createSampleLoader,
+  type PreparedSamples,
+  prepareSamples,
+  readable,
+  type SampleLoader,
+  type SampleSettings,
+  sizedFor,
+} from './samples.ts'
+export { learningRate, parseSchedule, type Schedule } from './schedule.ts'
 export { buildStep, type StepGraph } from './step-graph.ts'
 export type { StepOptions } from './step-options.ts'
+export type { TeacherValues } from './teacher.ts'
 export {
   createTrainingStep,
   type StepResult,
