@@ -81,18 +81,40 @@ export async function nnls(
   return { solution, residuals: residuals.map(Math.sqrt), converged }
 }
 
-/** The positive elements solved for again from A itself; as they were when that makes one of them negative. */
-async function polished(engine: MatrixEngine, a: Matrix64, b: Matrix64, x: Float64Array): Promise<Float64Array> {
-  const positive = [...x.keys()].filter((j) => x[j]! > 0)
-  if (positive.length === 0 || positive.length > a.rows) return x
-  const columns = zeros64(a.rows, positive.length)
-  for (let i = 0; i < a.rows; i++)
-    for (const [k, j] of positive.entries()) columns.data[i * positive.length + k] = a.data[i * a.cols + j]!
-  const { data } = await leastSquares(engine, columns, b)
-  if (data.some((value) => !(value > 0))) return x
-  const out = new Float64Array(x.length)
-  for (const [k, j] of positive.entries()) out[j] = data[k]!
-  return out
+/**
+ * The positive elements solved for again from A itself; those that turn out not to be positive are left behind, as within
+ * the active-set method.
+ */
+async function polished(engine: MatrixEngine, a: Matrix64, b: Matrix64, start: Float64Array): Promise<Float64Array> {
+  const x = start.slice()
+  for (;;) {
+    const positive = [...x.keys()].filter((j) => x[j]! > 0)
+    if (positive.length === 0 || positive.length > a.rows) return x
+    const columns = zeros64(a.rows, positive.length)
+    for (let i = 0; i < a.rows; i++)
+      for (const [k, j] of positive.entries()) columns.data[i * positive.length + k] = a.data[i * a.cols + j]!
+    const { data } = await leastSquares(engine, columns, b)
+    if (towards(x, positive, data)) return x
+  }
+}
+
+/**
+ * Moves the given elements of x, all positive, to new values, or as far as all of them stay so: then those that become 0
+ * do exactly. Whether the values were reached.
+ */
+function towards(x: Float64Array, elements: readonly number[], values: Float64Array): boolean {
+  if (values.every((value) => value > 0)) {
+    for (const [k, j] of elements.entries()) x[j] = values[k]!
+    return true
+  }
+  let step = 1
+  for (const [k, j] of elements.entries()) if (!(values[k]! > 0)) step = Math.min(step, x[j]! / (x[j]! - values[k]!))
+  for (const [k, j] of elements.entries()) {
+    const from = x[j]!
+    const to = from + step * (values[k]! - from)
+    x[j] = !(values[k]! > 0) && to <= 1e-15 * from ? 0 : Math.max(to, 0)
+  }
+  return false
 }
 
 /** The active-set method for one right-hand side. */
@@ -155,20 +177,9 @@ class ActiveSet {
         this.#dependent.add(entered)
         return
       }
-      if (values.every((value) => value > 0)) {
-        for (const [k, j] of this.#passive.entries()) this.solution[j] = values[k]!
+      if (towards(this.solution, this.#passive, values)) {
         this.#dependent.clear()
         return
-      }
-      let step = 1
-      for (const [k, j] of this.#passive.entries()) {
-        const from = this.solution[j]!
-        if (!(values[k]! > 0)) step = Math.min(step, from / (from - values[k]!))
-      }
-      for (const [k, j] of this.#passive.entries()) {
-        const from = this.solution[j]!
-        const to = from + step * (values[k]! - from)
-        this.solution[j] = !(values[k]! > 0) && to <= 1e-15 * from ? 0 : Math.max(to, 0)
       }
       this.#passive = this.#passive.filter((j) => this.solution[j]! > 0)
     }

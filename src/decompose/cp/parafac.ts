@@ -95,11 +95,10 @@ export function cpResult<T extends Reals>(
   const tensors = factors.map((data, mode) =>
     Tensor.of(transposed({ rows: rank, cols: shape[mode]!, data }).data, [shape[mode]!, rank]),
   )
-  // Nothing was updated: weights that were given still are weights.
-  if (modes.length === 0)
-    return typeof init === 'object' && init.weights
-      ? { weights: init.weights, factors: tensors, ...about }
-      : { factors: tensors, ...about }
+  // Nothing was updated: what was given is the result, its weights still apart.
+  if (modes.length === 0 && typeof init === 'object')
+    return { ...(init.weights ? { weights: init.weights } : {}), factors: [...init.factors], ...about }
+  if (modes.length === 0) return { factors: tensors, ...about }
   if (!normalizeFactors) return { factors: tensors, ...about }
   const unit = cpNormalize({ factors: modes.map((mode) => tensors[mode]!) })
   for (const [at, mode] of modes.entries()) tensors[mode] = unit.factors[at]!
