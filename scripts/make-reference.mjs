@@ -27,7 +27,15 @@ const GROUPS = [
   {
     page: 'products',
     title: 'Products and norms',
-    files: ['tensor/mode-dot', 'tensor/khatri-rao', 'tensor/outer', 'tensor/contract', 'tensor/mttkrp', 'tensor/norm'],
+    files: [
+      'tensor/mode-dot',
+      'tensor/khatri-rao',
+      'tensor/outer',
+      'tensor/contract',
+      'tensor/mttkrp',
+      'tensor/norm',
+      'tensor/norm-along',
+    ],
   },
   {
     page: 'factor-formats',

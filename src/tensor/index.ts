@@ -42,6 +42,7 @@ export {
 export { unfoldingDotKhatriRao, validateWeightedFactors, type WeightedFactors } from './mttkrp.ts'
 export { type FormatTensorOptions, formatTensor, type Nested, tensor, toNested } from './nested.ts'
 export { norm } from './norm.ts'
+export { normAlong } from './norm-along.ts'
 export { batchedOuter, outer } from './outer.ts'
 export {
   type PartialUnfoldOptions,
@@ -79,6 +80,7 @@ export {
   validateTtRank,
   validateTtTensor,
 } from './tt-tensor.ts'
+export { type TuckerModeDotOptions, tuckerModeDot } from './tucker-mode-dot.ts'
 export {
   type TuckerRankOptions,
   type TuckerShape,
