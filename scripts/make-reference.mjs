@@ -94,7 +94,6 @@ const GROUPS = [
       'decompose/mode-product',
       'decompose/contraction*',
       'decompose/tensor-products',
-      ,
     ],
   },
 ]

@@ -86,8 +86,8 @@ export async function singularValues(
  * @example
  * const engine = createPlainMatrixEngine()
  * const a = { rows: 4, cols: 3, data: Float64Array.of(1, 0, 2, 0, 3, 0, 2, 0, 4, 0, 3, 0) }
- * const { u, singularValues: values, v } = await truncatedSvd(engine, a, 2)
- * console.log([u.rows, u.cols], [v.rows, v.cols], [...values].map((value) => value.toFixed(4)))
+ * const { u, s, vt } = await truncatedSvd(engine, a, 2)
+ * console.log([u.rows, u.cols], [...s].map((value) => value.toFixed(4)), [vt.rows, vt.cols])
  */
 export async function truncatedSvd<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
