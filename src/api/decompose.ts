@@ -99,8 +99,8 @@ function notFitted(plan: LowRankPlan, { skips }: CollectedMoments): string[] {
   return plan.steps
     .filter((step) => !step.dataAware)
     .map(
-      ({ site }) =>
-        `Fitted to the weight, not to data: '${site}': ${reasons.get(site) ?? 'It shares its weight with other layers.'}`,
+      ({ site, weightOnly }) =>
+        `Fitted to the weight, not to data: '${site}': ${weightOnly ?? reasons.get(site) ?? 'It shares its weight with other layers.'}`,
     )
 }
 

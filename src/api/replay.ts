@@ -39,8 +39,12 @@ export async function replay(
   const plan = planFromInfo(prepared, info, shapes)
   const applied = await applyLowRank(prepared, plan, { matrices: runtime.matrices, signal, onProgress })
   const loaded = options.weights ? loadWeights(applied.model, options.weights) : { model: applied.model, kept: [] }
-  // Shape constants are rarely among saved weights; anything with more than a few elements ought to be.
-  const stale = loaded.kept.filter((name) => sizeOf(loaded.model.graph.initializers.get(name)!.shape) > 1)
+  // Shapes and single numbers are rarely among saved weights; anything else ought to be.
+  const { initializers } = loaded.model.graph
+  const stale = loaded.kept.filter((name) => {
+    const { dtype, shape } = initializers.get(name)!
+    return dtype !== 'int64' && sizeOf(shape) > 1
+  })
   const warnings = stale.length > 0 ? [`Not in the saved weights, kept from the model: ${stale.join(', ')}.`] : []
   const after = modelCost(loaded.model, await observeShapes(runtime.evaluator, loaded.model, { inputShapes, signal }))
   const record = recordLowRank(VERSION, { ...plan, warnings }, applied, modelCost(prepared, shapes), after)

@@ -17,6 +17,7 @@ import { nearest } from './nearest.ts'
 import type { OptionValues } from './options.ts'
 
 const METHODS = ['auto', ...FORM_NAMES] as const
+const CP_STAGES = [3, 4, 5] as const
 const MODES = ['FCFK', 'FCSK', 'SCFK', 'SCSK'] as const
 
 const OPTIONS = {
@@ -24,7 +25,7 @@ const OPTIONS = {
   method: {
     kind: 'text',
     value: METHODS.join('|'),
-    about: 'kind of decomposition (default auto: what fits each layer)',
+    about: 'kind of decomposition (default auto: the best of tucker, spatial, channel and svd for each layer)',
   },
   rank: {
     kind: 'text',
@@ -38,6 +39,12 @@ const OPTIONS = {
   },
   align: { kind: 'count', value: 'N', about: 'ranks are multiples of this (default 16; 1 for none)' },
   mode: { kind: 'text', value: MODES.join('|'), about: 'orientation of spatial SVD, by AMCT’s names' },
+  'cp-stages': {
+    kind: 'count',
+    value: 'N',
+    about: 'of cp: 3 keeps the kernel whole, 4 (5 in 3-D) splits its axes (default: whichever is better)',
+  },
+  'cp-plain': { kind: 'flag', about: 'cp by alternating least squares alone, without the guard against degeneracy' },
   only: { kind: 'list', value: 'GLOB', about: 'only layers whose names match (* and ?)' },
   skip: { kind: 'list', value: 'GLOB', about: 'not the layers whose names match' },
   info: { kind: 'text', value: 'FILE', about: 'writes decompose_info.json, for replay' },
@@ -66,6 +73,10 @@ export const command = defineCommand({
     [
       'whittle decompose model.onnx -o small.onnx --budget macs=0.5 --data images:./samples --preprocess imagenet',
       'the same, fitted to what the layers compute on data',
+    ],
+    [
+      'whittle decompose model.onnx -o small.onnx --method cp --rank error=0.3 --skip "*stem*"',
+      'CP chains of pointwise and depthwise convolutions',
     ],
     [
       'whittle decompose model.onnx -o small.onnx --method spatial --rank amct --info decompose_info.json',
@@ -108,17 +119,29 @@ function readChoices(options: Options): DecomposeOptions {
     fail('INVALID_ARGUMENT', 'Options --rank and --budget: exclude each other; a budget chooses the ranks. Give one.')
   if (options.sequential && options.data === undefined)
     fail('INVALID_ARGUMENT', 'Option --sequential: fits layers to data and needs --data. Give some, or leave it out.')
+  const method = oneOf('method', options.method, METHODS)
+  const forCp = options['cp-stages'] !== undefined ? 'cp-stages' : options['cp-plain'] ? 'cp-plain' : undefined
+  if (forCp !== undefined && method !== 'cp')
+    fail('INVALID_ARGUMENT', `Option --${forCp}: belongs to method cp; got ${method ?? 'auto'}. Add --method cp.`)
   return {
-    method: oneOf('method', options.method, METHODS),
+    method,
     rank: options.rank === undefined ? undefined : parseRankPolicy(options.rank),
     budget: options.budget === undefined ? undefined : parseBudget(options.budget),
     mode: oneOf('mode', options.mode, MODES),
+    cpStages: readCpStages(options['cp-stages']),
+    cpGuard: !options['cp-plain'],
     align: options.align,
     only: options.only,
     skip: options.skip,
     seed: options.seed,
     sequential: options.sequential,
   }
+}
+
+function readCpStages(value: number | undefined): DecomposeOptions['cpStages'] {
+  if (value === undefined) return undefined
+  const found = CP_STAGES.find((stages) => stages === value)
+  return found ?? fail('INVALID_ARGUMENT', `Option --cp-stages: must be one of ${CP_STAGES.join(', ')}; got ${value}.`)
 }
 
 function oneOf<T extends string>(name: string, value: string | undefined, choices: readonly T[]): T | undefined {

@@ -69,6 +69,9 @@ function layerTable(layers: Inspection['layers']): string {
   )
 }
 
+/** Methods that are meant for linear layers, too. */
+const LINEAR_METHODS: ReadonlySet<string> = new Set(['svd', 'tt'])
+
 /** Each reason once, with the layers it holds for; not that a method is for another kind of layer altogether. */
 function describeRefusals({ layers, skips }: Inspection): string {
   const byReason = new Map<string, string[]>()
@@ -78,7 +81,8 @@ function describeRefusals({ layers, skips }: Inspection): string {
   for (const { name, reason } of skips) add(reason, name)
   for (const { name, kind, methods } of layers)
     for (const [method, answer] of Object.entries(methods))
-      if (answer !== true && (kind === 'linear') === (method === 'svd')) add(`${method}: ${answer}`, name)
+      if (answer !== true && (kind === 'linear' ? LINEAR_METHODS.has(method) : method !== 'svd'))
+        add(`${method}: ${answer}`, name)
   return [...byReason]
     .map(([reason, names]) => {
       const shown = names.length > 3 ? `${names.slice(0, 2).join(', ')} and ${names.length - 2} more` : names.join(', ')

@@ -5,10 +5,11 @@ import { cloneModel, type Model, modelHash, NameGenerator } from '../../graph/in
 import { findSites, type Site } from '../sites.ts'
 import { fitGroup } from './data-aware.ts'
 import { factorGroup } from './factor.ts'
-import { FORM_NAMES, type FormVariant, type Stage, variantsOf } from './forms.ts'
+import { FORM_NAMES, variantsOf } from './forms.ts'
 import { groupKernels, type Reals, stageTensor } from './kernel.ts'
 import type { SiteMoments } from './moments.ts'
 import { dropUnusedInitializers, replaceSite, stageWeightName, type WeightedStage } from './replace.ts'
+import type { FormVariant, Stage } from './stage.ts'
 import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './step.ts'
 
 /** What applying needs besides the plan. */
@@ -66,6 +67,7 @@ export async function applyLowRank(model: Model, plan: LowRankPlan, context: App
       site.weightIsOutputFirst,
       variant.form,
       ranksOf(step, variant),
+      step.unguarded ?? false,
     ])
     let chain = chains.get(key)
     if (!chain) {
@@ -134,7 +136,18 @@ export function variantOf(site: Site, step: Pick<LowRankStep, 'form' | 'variant'
         `${site.op} '${site.name}': rank '${role}' must be 1 to ${full}; the plan says ${rank}.`,
       )
   }
+  checkFit(site, variant, step.ranks)
   return variant
+}
+
+/** Throws when a rank is more than the others leave room for. */
+function checkFit(site: Site, variant: FormVariant, ranks: LowRankStep['ranks']): void {
+  for (const [role, most] of Object.entries(variant.fit?.(ranks) ?? {}))
+    if (ranks[role]! > most)
+      fail(
+        'RANK_OUT_OF_RANGE',
+        `${site.op} '${site.name}': rank '${role}' must be 1 to ${most} next to the other ranks; the plan says ${ranks[role]}.`,
+      )
 }
 
 interface Chain {
@@ -166,10 +179,12 @@ async function makeChain(
   let norm = 0
   let outputError = 0
   let outputNorm = 0
+  const options = { seed, signal: context.signal, guard: !step.unguarded }
   const shift = step.shiftsBias ? new Float64Array(site.outputs) : undefined
   for (const [group, kernel] of groupKernels(site).entries()) {
     if (moments) {
-      const fitted = await fitGroup(context.matrices, kernel, site, variant, step.ranks, moments.groups[group]!)
+      const own = moments.groups[group]!
+      const fitted = await fitGroup(context.matrices, kernel, site, variant, step.ranks, own, options)
       parts.push(fitted.stages)
       error += fitted.squaredError
       norm += fitted.squaredNorm
@@ -177,7 +192,6 @@ async function makeChain(
       outputNorm += fitted.outputSquaredNorm
       shift?.set(fitted.biasShift, group * kernel.outputs)
     } else {
-      const options = { seed, signal: context.signal }
       const factors = await factorGroup(context.matrices, kernel, site, variant, step.ranks, options)
       parts.push(factors.stages)
       error += factors.squaredError

@@ -2,17 +2,12 @@
 import { alignRank, evbmf } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
 import { amctMode, amctRefusal, variantOfMode } from './amct.ts'
-import {
-  type ChainCost,
-  chainCost,
-  type FormName,
-  type FormVariant,
-  type Ranks,
-  siteCost,
-  variantsOf,
-} from './forms.ts'
+import { type ChainCost, chainCost, siteCost } from './chain-cost.ts'
+import { variantsOf } from './forms.ts'
 import type { RankPolicy } from './policy.ts'
+import { LEAST_TRAIN_OPSET } from './replace-train.ts'
 import { type SiteSpectra, tails } from './spectra.ts'
+import type { FormName, FormVariant, Ranks, Unfolding } from './stage.ts'
 
 /** Sites that share one weight and are decomposed alike; usually one. */
 export interface Unit {
@@ -34,10 +29,13 @@ export interface Candidate {
   readonly estimatedError?: number | undefined
 }
 
-/** What ranks are aligned to and which variant of the spatial form is forced. */
+/** What ranks are aligned to and which variants are forced. */
 export interface CandidateSettings {
   readonly align: number
-  readonly variant?: string | undefined
+  /** The only variant of a form to take, by form. */
+  readonly variants?: { readonly [form in FormName]?: string | undefined } | undefined
+  /** Version of the standard operators that the model uses. */
+  readonly opset: number
   /** Of estimates of large spectra. */
   readonly seed: number
   readonly signal?: AbortSignal | undefined
@@ -99,14 +97,21 @@ export function unitVariants(
     if (typeof found === 'string') reasons.push(found)
     else if (unit.sites.length > 1 && unit.sites.some((site) => typeof variantsOf(form, site) === 'string'))
       reasons.push('Another layer that shares its weight cannot take this form.')
+    else if (settings.opset < LEAST_TRAIN_OPSET && found.some(({ channels }) => channels))
+      reasons.push(
+        `A tensor train of a matrix needs opset ${LEAST_TRAIN_OPSET} or later; the model has ${settings.opset}.`,
+      )
     else variants.push(...found)
   }
-  const wanted = settings.variant
-  const fitting = wanted
-    ? variants.filter((variant) => variant.form !== 'spatial' || variant.variant === wanted)
-    : variants
+  const fitting = variants.filter(({ form, variant }) => (settings.variants?.[form] ?? variant) === variant)
   if (fitting.length > 0) return fitting
-  return [...new Set(reasons)].join(' ') || 'The mode that was asked for splits kernels of two axes only.'
+  for (const form of new Set(variants.map((variant) => variant.form)))
+    reasons.push(
+      form === 'cp'
+        ? `Its kernel has no CP chain of ${settings.variants?.cp} stages.`
+        : 'The mode that was asked for splits kernels of two axes only.',
+    )
+  return [...new Set(reasons)].join(' ')
 }
 
 /** Ranks that a policy gives a variant; a string says why it gives none. */
@@ -119,7 +124,10 @@ export async function ranksByPolicy(
   const { fullRanks } = variant
   const roles = Object.keys(fullRanks)
   const each = (rank: (role: string) => number): Ranks =>
-    Object.fromEntries(roles.map((role) => [role, Math.max(1, Math.min(fullRanks[role]!, rank(role)))]))
+    fitted(
+      variant,
+      Object.fromEntries(roles.map((role) => [role, Math.max(1, Math.min(fullRanks[role]!, rank(role)))])),
+    )
   const align = (rank: number, role: string): number => alignRank(rank, settings.align, fullRanks[role]!)
   switch (policy.kind) {
     case 'fixed':
@@ -137,10 +145,8 @@ export async function ranksByPolicy(
     case 'evbmf': {
       const raw: Record<string, number> = {}
       for (const role of roles) {
-        const unfoldings = await unit.spectra.singularValues(variant, role)
-        raw[role] = Math.max(
-          ...unfoldings.map(({ values, rows, cols }) => evbmf(values, rows, cols, { tolerance: 'relative' }).rank),
-        )
+        const matrices = variant.form === 'cp' ? CHANNEL_UNFOLDINGS : [variant.unfoldings[role]!]
+        raw[role] = Math.max(...(await Promise.all(matrices.map((unfolding) => evbmfRank(unit.spectra, unfolding)))))
       }
       return { ranks: each((role) => align(Math.max(1, raw[role]!), role)), rawRanks: raw }
     }
@@ -158,6 +164,23 @@ export async function ranksByPolicy(
       return { ranks: { rank }, rawRanks: { rank: raw }, rawIsEstimate: estimated }
     }
   }
+}
+
+/**
+ * What stands for the CP rank under EVBMF: it is at least the rank of every unfolding, and those of the channels are
+ * the ones that EVBMF is used on (Kim et al., ICLR 2016, for Tucker-2).
+ */
+const CHANNEL_UNFOLDINGS: readonly Unfolding[] = [{ kind: 'outputs' }, { kind: 'inputs' }]
+
+async function evbmfRank(spectra: SiteSpectra, unfolding: Unfolding): Promise<number> {
+  const matrices = await spectra.singularValues(unfolding)
+  return Math.max(
+    ...matrices.map(({ values, rows, cols }) => evbmf(values, rows, cols, { tolerance: 'relative' }).rank),
+  )
+}
+
+function fitted(variant: FormVariant, ranks: Ranks): Ranks {
+  return variant.fit?.(ranks) ?? ranks
 }
 
 /** The smallest rank whose tail is within a bound. */
@@ -190,29 +213,37 @@ export function costOf(cost: ChainCost): number {
   return cost.macs ?? cost.parameters
 }
 
-/** At most this many ranks per role are tried, so that Tucker's pairs stay few thousand. */
-const GRID_LIMIT = 64
+/** At most so many ranks per role are tried, by the number of roles, so that combinations stay a few thousand. */
+const GRID_LIMITS = [64, 64, 64, 16, 8]
 
-/** Aligned ranks of a variant with their expected squared relative error; every pair of ranks for Tucker-2. */
+/** Aligned ranks of a variant with their expected squared relative error; every combination of the roles' ranks. */
 export async function rankGrid(
   unit: Unit,
   variant: FormVariant,
   align: number,
 ): Promise<{ ranks: Ranks; squared: number }[]> {
   const curves = await unit.spectra.curves(variant)
-  let grid: { ranks: Record<string, number>; squared: number }[] = [{ ranks: {}, squared: 0 }]
-  for (const [role, full] of Object.entries(variant.fullRanks)) {
-    const tail = tails(curves[role]!)
-    const step = align * Math.max(1, Math.ceil(full / align / GRID_LIMIT))
+  const roles = Object.entries(variant.fullRanks)
+  const limit = GRID_LIMITS[roles.length] ?? 4
+  let grid: Record<string, number>[] = [{}]
+  for (const [role, full] of roles) {
+    const step = align * Math.max(1, Math.ceil(full / align / limit))
     const ranks: number[] = []
     for (let rank = step; rank < full; rank += step) ranks.push(rank)
     ranks.push(full)
-    grid = grid.flatMap((point) =>
-      ranks.map((rank) => ({
-        ranks: { ...point.ranks, [role]: rank },
-        squared: point.squared + (tail[Math.min(rank, tail.length - 1)] ?? 0),
-      })),
-    )
+    grid = grid.flatMap((point) => ranks.map((rank) => ({ ...point, [role]: rank })))
   }
-  return grid
+  const lost = new Map(Object.entries(curves).map(([role, curve]) => [role, tails(curve)]))
+  const expected = (ranks: Ranks): number => {
+    let squared = 0
+    for (const [role, tail] of lost) squared += tail[Math.min(ranks[role]!, tail.length - 1)] ?? 0
+    return squared
+  }
+  // What is lowered to fit is a combination of its own, and may be there already.
+  const possible = variant.fit ? distinct(grid.map((ranks) => fitted(variant, ranks))) : grid
+  return possible.map((ranks) => ({ ranks, squared: expected(ranks) }))
+}
+
+function distinct(list: readonly Ranks[]): Ranks[] {
+  return [...new Map(list.map((ranks) => [Object.values(ranks).join(), ranks])).values()]
 }

@@ -6,9 +6,10 @@ import { Tensor } from '../../tensor/index.ts'
 import { findSites, type Site } from '../sites.ts'
 import { fitGroup } from './data-aware.ts'
 import { factorGroup } from './factor.ts'
-import { type FormName, type FormVariant, type Ranks, variantsOf } from './forms.ts'
+import { variantsOf } from './forms.ts'
 import { type GroupKernel, groupKernels, splitTaps } from './kernel.ts'
 import { type GroupMoments, outputGram } from './moments.ts'
+import type { FormName, FormVariant, Ranks } from './stage.ts'
 
 const engine = createPlainMatrixEngine()
 const OUTPUTS = 10
@@ -42,28 +43,33 @@ const site = makeSite()
 const kernel = groupKernels(site)[0]!
 const moments = makeMoments(2)
 
-/** The weight `[out, in · taps]` that the stages of a variant stand for, multiplied out by definition. */
+/** The weight `[out, in · taps]` that the stages of a variant stand for, one input and one tap at a time. */
 function multiplyOut(
   stages: Readonly<Record<string, ArrayLike<number>>>,
   variant: FormVariant,
   ranks: Ranks,
 ): Float64Array {
-  const chain = variant.stages(ranks)
-  const first = chain[0]!
-  const split = splitTaps(site.kernel, first.carries)
+  const chain = variant.stages(ranks).map((stage) => {
+    const split = splitTaps(site.kernel, stage.carries)
+    const data = stages[stage.role]!
+    const width = stage.depthwise ? 1 : stage.inputs
+    expect(data.length).toBe(stage.outputs * width * split.carriedCount)
+    const element = (out: number, input: number, tap: number): number => {
+      if (stage.depthwise && out !== input) return 0
+      return data[(out * width + (stage.depthwise ? 0 : input)) * split.carriedCount + split.carried[tap]!]!
+    }
+    return { stage, element }
+  })
   const out = new Float64Array(OUTPUTS * D)
-  for (let o = 0; o < OUTPUTS; o++)
-    for (let i = 0; i < INPUTS; i++)
-      for (let t = 0; t < TAPS; t++)
-        for (let r = 0; r < first.outputs; r++) {
-          const head = stages.first![(r * INPUTS + i) * split.carriedCount + split.carried[t]!]!
-          let tail = 0
-          if (variant.form === 'tucker')
-            for (let s = 0; s < ranks.output!; s++)
-              tail += stages.last![o * ranks.output! + s]! * stages.core![(s * ranks.input! + r) * TAPS + t]!
-          else tail = stages.last![(o * first.outputs + r) * split.restCount + split.rest[t]!]!
-          out[o * D + i * TAPS + t]! += head * tail
-        }
+  for (let i = 0; i < INPUTS; i++)
+    for (let t = 0; t < TAPS; t++) {
+      let values: number[] = Array.from({ length: INPUTS }, (_, channel) => (channel === i ? 1 : 0))
+      for (const { stage, element } of chain)
+        values = Array.from({ length: stage.outputs }, (_, o) =>
+          values.reduce((sum, value, input) => sum + value * element(o, input, t), 0),
+        )
+      for (let o = 0; o < OUTPUTS; o++) out[o * D + i * TAPS + t] = values[o]!
+    }
   return out
 }
 
@@ -92,6 +98,9 @@ const CASES: readonly (readonly [FormName, string, Ranks])[] = [
   ['spatial', 'w-h', { rank: 7 }],
   ['channel', 'kernel-first', { rank: 4 }],
   ['channel', 'kernel-last', { rank: 3 }],
+  ['cp', '3', { rank: 14 }],
+  ['cp', '4', { rank: 16 }],
+  ['tt', '', { r1: 4, r2: 8, r3: 6 }],
 ]
 
 describe.each(CASES)('data-aware %s %s', (form, name, ranks) => {

@@ -7,16 +7,18 @@
  * - Otherwise the first stage F comes from the weight whitened by the covariance of its rows, and everything after it is
  *   the least-squares answer L = W C Tᵀ (T C Tᵀ)⁻¹, T being F as a map of patches; for Tucker-2, L is cut to the
  *   output rank optimally (reduced-rank regression: Izenman, J. Multivariate Analysis 5, 1975).
+ * - CP and trains have no closed optimum: see `fit-last.ts`.
  * The mean of what is lost goes into the bias.
  * A layer behind compressed ones is fitted to the original output from the input it really gets (asymmetric
  * reconstruction: Zhang et al., section 3.3): the target is then the best dense weight for that input.
  */
 import { type Matrix64, type MatrixEngine, solveSymmetricPositive, symmetricEigen } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
-import { type GroupFactors, squaredNorm } from './factor.ts'
-import type { FormVariant, Ranks } from './forms.ts'
+import { type FactorOptions, type GroupFactors, squaredNorm } from './factor.ts'
+import { type Fit, fitLast } from './fit-last.ts'
 import { type GroupKernel, type Reals, splitTaps, swapLeading } from './kernel.ts'
 import { asFloat64, type GroupMoments, outputGram, symmetrize, trace, whiten } from './moments.ts'
+import type { FormVariant, Ranks } from './stage.ts'
 
 /** Data-aware factors of one group. */
 export interface FittedFactors extends GroupFactors {
@@ -35,6 +37,7 @@ export async function fitGroup(
   variant: FormVariant,
   ranks: Ranks,
   moments: GroupMoments,
+  options: FactorOptions = {},
 ): Promise<FittedFactors> {
   const { target } = moments
   const kernel = target ? { ...own, data: target.weight } : own
@@ -42,9 +45,12 @@ export async function fitGroup(
   const weight = { rows: kernel.outputs, cols: kernel.inputs * kernel.taps, data: asFloat64(kernel.data) }
   const response = await outputGram(engine, kernel, moments)
   const firstCarriesAll = stages[0]!.carries.every((own) => own)
-  const fitted = firstCarriesAll
-    ? await fitResponses(engine, weight, response, ranks.rank!)
-    : await fitAfterFirst(engine, kernel, site, variant, ranks, moments, weight)
+  const fitted =
+    variant.form === 'cp' || variant.form === 'tt'
+      ? await fitLast(engine, kernel, site, variant, ranks, moments, options)
+      : firstCarriesAll
+        ? await fitResponses(engine, weight, response, ranks.rank!)
+        : await fitAfterFirst(engine, kernel, site, variant, ranks, moments, weight)
   const lost = difference(weight, fitted.product)
   const left = await engine.multiply(lost, { rows: weight.cols, cols: weight.cols, data: moments.covariance })
   let outputError = 0
@@ -57,12 +63,6 @@ export async function fitGroup(
     outputSquaredNorm: target?.variance ?? trace(response),
     biasShift: multiplyVector(lost, moments.mean).map((value, o) => value + (target?.shift[o] ?? 0)),
   }
-}
-
-interface Fit {
-  readonly stages: Readonly<Record<string, Float64Array>>
-  /** The weight that the stages stand for, `[out, in · taps]`. */
-  readonly product: Matrix64
 }
 
 async function fitResponses(engine: MatrixEngine, weight: Matrix64, response: Matrix64, rank: number): Promise<Fit> {

@@ -1,8 +1,10 @@
 /** Factors of one group's weight, fitted to the weight: the arrays of each stage, `[out, in, taps]`. */
 import { type MatrixEngine, matrixFactorRows, matrixFactors, tucker2 } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
-import type { FormVariant, Ranks } from './forms.ts'
+import { type CpFactorOptions, factorCp } from './cp.ts'
 import { type GroupKernel, type Reals, splitMatrix, splitTaps, swapLeading } from './kernel.ts'
+import type { FormVariant, Ranks } from './stage.ts'
+import { factorTrain } from './trains.ts'
 
 /** Stage weights by role, and the error of the weight they stand for. */
 export interface GroupFactors {
@@ -13,13 +15,13 @@ export interface GroupFactors {
   readonly squaredNorm: number
 }
 
-/** Seed of the randomised range finders (default 0), and what stops them. */
-export interface FactorOptions {
-  readonly seed?: number
-  readonly signal?: AbortSignal | undefined
-}
+/** Seed of randomised starts (default 0), what stops the work, and how CP is kept stable. */
+export type FactorOptions = CpFactorOptions
 
-/** Factors one group; the error is least for the given ranks (for Tucker-2, to alternating iterations). */
+/**
+ * Factors one group; the error is least for the given ranks, or nearly: for Tucker-2 and CP to alternating iterations,
+ * for trains within the root of the number of their ranks.
+ */
 export async function factorGroup(
   engine: MatrixEngine,
   kernel: GroupKernel,
@@ -51,8 +53,11 @@ function factorStages(
   ranks: Ranks,
   options: FactorOptions,
 ): Promise<Factored> {
-  if (variant.form === 'tucker') return factorTucker(engine, kernel, ranks, options)
-  if (variant.form === 'spatial') return factorSpatial(engine, kernel, site, variant, ranks, options)
+  const { form } = variant
+  if (form === 'tucker') return factorTucker(engine, kernel, ranks, options)
+  if (form === 'cp') return factorCp(engine, kernel, site, variant, ranks, options)
+  if (form === 'tt') return factorTrain(engine, kernel, site, variant, ranks, options)
+  if (form === 'spatial') return factorSpatial(engine, kernel, site, variant, ranks, options)
   return variant.variant === 'kernel-last'
     ? factorKernelLast(engine, kernel, ranks, options)
     : factorKernelFirst(engine, kernel, ranks, options)

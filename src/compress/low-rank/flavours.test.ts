@@ -3,11 +3,12 @@ import * as ort from 'onnxruntime-node'
 import { afterAll, describe, expect, test } from 'vitest'
 import { createRandom } from '../../core/index.ts'
 import { createEvaluator, createMatrixEngine, observeShapes } from '../../engine/index.ts'
-import { type AttributeInput, float, GraphBuilder, type Model, modelHash } from '../../graph/index.ts'
+import { type AttributeInput, float, GraphBuilder, type Model, modelCost, modelHash } from '../../graph/index.ts'
 import { sizeOf, Tensor } from '../../tensor/index.ts'
 import { findSites } from '../sites.ts'
 import { applyLowRank } from './apply.ts'
-import { FORM_NAMES, siteCost, variantsOf } from './forms.ts'
+import { chainCost, siteCost } from './chain-cost.ts'
+import { FORM_NAMES, variantsOf } from './forms.ts'
 import type { LowRankPlan } from './step.ts'
 
 const evaluator = createEvaluator(ort, { threads: 1 })
@@ -24,7 +25,8 @@ interface Flavour {
   readonly forms: readonly string[]
 }
 
-const conv2d = ['tucker', 'spatial', 'channel']
+const conv2d = ['tucker', 'spatial', 'channel', 'cp', 'tt']
+const conv1d = ['tucker', 'channel', 'cp', 'tt']
 const FLAVOURS: readonly Flavour[] = [
   {
     name: 'conv 3×3',
@@ -156,7 +158,7 @@ const FLAVOURS: readonly Flavour[] = [
     weight: [8, 6, 1, 5],
     attributes: { pads: [0, 2, 0, 2] },
     bias: [8],
-    forms: ['tucker', 'channel'],
+    forms: conv1d,
   },
   {
     name: 'conv 7×7 stem',
@@ -174,7 +176,7 @@ const FLAVOURS: readonly Flavour[] = [
     weight: [8, 6, 3],
     attributes: { strides: [2], dilations: [2], pads: [1, 2] },
     bias: [8],
-    forms: ['tucker', 'channel'],
+    forms: conv1d,
   },
   {
     name: 'conv 1-D in groups with auto_pad',
@@ -182,7 +184,25 @@ const FLAVOURS: readonly Flavour[] = [
     input: [2, 6, 15],
     weight: [8, 3, 4],
     attributes: { group: 2, auto_pad: 'SAME_UPPER' },
-    forms: ['tucker', 'channel'],
+    forms: conv1d,
+  },
+  {
+    name: 'conv 3×1 with a stride along the axis that is 1 wide',
+    op: 'Conv',
+    input: [1, 6, 9, 8],
+    weight: [8, 6, 3, 1],
+    attributes: { strides: [1, 2], pads: [1, 0, 1, 0] },
+    bias: [8],
+    forms: conv1d,
+  },
+  {
+    name: 'conv 3-D of which two axes are wide',
+    op: 'Conv',
+    input: [1, 4, 5, 6, 7],
+    weight: [5, 4, 1, 3, 3],
+    attributes: { strides: [2, 1, 1], pads: [0, 1, 1, 0, 1, 1] },
+    bias: [5],
+    forms: conv2d,
   },
   {
     name: 'conv 3-D',
@@ -226,7 +246,7 @@ const FLAVOURS: readonly Flavour[] = [
     weight: [6, 5, 3, 3],
     attributes: { strides: [2, 2], output_shape: [10, 12] },
     bias: [5],
-    forms: ['tucker', 'channel'],
+    forms: ['tucker', 'channel', 'cp'],
   },
   {
     name: 'transposed conv with dilations and asymmetric pads',
@@ -262,7 +282,7 @@ const FLAVOURS: readonly Flavour[] = [
     weight: [8, 5, 4],
     attributes: { strides: [2] },
     bias: [5],
-    forms: ['tucker', 'channel'],
+    forms: conv1d,
   },
   {
     name: 'transposed conv 3-D',
@@ -273,7 +293,7 @@ const FLAVOURS: readonly Flavour[] = [
     bias: [5],
     forms: conv2d,
   },
-  { name: 'Gemm', op: 'Gemm', input: [3, 8], weight: [8, 6], bias: [6], forms: ['svd'] },
+  { name: 'Gemm', op: 'Gemm', input: [3, 8], weight: [8, 6], bias: [6], forms: ['svd', 'tt'] },
   {
     name: 'Gemm with transB',
     op: 'Gemm',
@@ -281,7 +301,7 @@ const FLAVOURS: readonly Flavour[] = [
     weight: [10, 8],
     attributes: { transB: 1 },
     bias: [10],
-    forms: ['svd'],
+    forms: ['svd', 'tt'],
   },
   {
     name: 'Gemm with transA, alpha and beta',
@@ -290,11 +310,23 @@ const FLAVOURS: readonly Flavour[] = [
     weight: [8, 6],
     attributes: { transA: 1, alpha: float(0.5), beta: float(2) },
     bias: [1, 6],
-    forms: ['svd'],
+    forms: ['svd', 'tt'],
   },
-  { name: 'Gemm without bias', op: 'Gemm', input: [3, 8], weight: [8, 6], forms: ['svd'] },
-  { name: 'MatMul', op: 'MatMul', input: [4, 8], weight: [8, 12], forms: ['svd'] },
-  { name: 'MatMul on a sequence', op: 'MatMul', input: [2, 5, 8], weight: [8, 6], forms: ['svd'] },
+  { name: 'Gemm without bias', op: 'Gemm', input: [3, 8], weight: [8, 6], forms: ['svd', 'tt'] },
+  {
+    name: 'Gemm whose bias is a column, with beta',
+    op: 'Gemm',
+    input: [3, 8],
+    weight: [8, 6],
+    attributes: { beta: float(0.5) },
+    bias: [3, 1],
+    forms: ['svd', 'tt'],
+  },
+  { name: 'Gemm of three cores', op: 'Gemm', input: [3, 16], weight: [16, 24], bias: [24], forms: ['svd', 'tt'] },
+  { name: 'Gemm of prime channels', op: 'Gemm', input: [3, 7], weight: [7, 5], bias: [5], forms: ['svd'] },
+  { name: 'MatMul', op: 'MatMul', input: [4, 8], weight: [8, 12], forms: ['svd', 'tt'] },
+  { name: 'MatMul of a vector', op: 'MatMul', input: [8], weight: [8, 12], forms: ['svd', 'tt'] },
+  { name: 'MatMul on a sequence', op: 'MatMul', input: [2, 5, 8], weight: [8, 6], forms: ['svd', 'tt'] },
 ]
 
 function randomTensor(seed: number, shape: readonly number[]): Tensor {
@@ -374,15 +406,23 @@ describe.each(FLAVOURS)('$name', (flavour) => {
           warnings: [],
         }
         const applied = await applyLowRank(model, plan, { matrices })
-        expect(applied.model.graph.nodes.length).toBe(form === 'tucker' ? 3 : 2)
+        const weights = [...applied.model.graph.initializers.values()].filter(({ dtype }) => dtype === 'float32')
+        const stages = variant.stages(variant.fullRanks)
+        expect(weights.length - (flavour.bias ? 1 : 0)).toBeGreaterThanOrEqual(stages.length)
+        expect(applied.outcomes[0]!.weights.map(({ role }) => role)).toEqual(stages.map(({ role }) => role))
+        if (site!.kind !== 'linear') expect(applied.model.graph.nodes.length).toBe(stages.length)
         expect(applied.model.graph.initializers.has('layer.weight')).toBe(false)
         expect(applied.outcomes[0]!.relativeError).toBeLessThan(1e-5)
         expect(relativeError(await run(applied.model, x), expected), `${form} ${variant.variant}`).toBeLessThan(1e-5)
+        const counted = modelCost(applied.model, await observeShapes(evaluator, applied.model))
+        const planned = chainCost(site!, stages)
+        expect(counted.macs, `${form} ${variant.variant}`).toBe(planned.macs)
+        expect(counted.parameters - sizeOf(flavour.bias ?? [0])).toBe(planned.parameters)
       }
     }
   })
 })
 
 afterAll(() => {
-  expect(cases).toBeGreaterThan(80)
+  expect(cases).toBeGreaterThan(180)
 })

@@ -1,16 +1,8 @@
 export { type AmctMode, amctMode, amctRefusal } from './amct.ts'
 export { type Applied, type ApplyContext, applyLowRank, type StepOutcome } from './apply.ts'
+export { type ChainCost, siteCost } from './chain-cost.ts'
 export type { PatchAverages } from './covariance.ts'
-export {
-  type ChainCost,
-  FORM_NAMES,
-  type FormName,
-  type FormVariant,
-  type Ranks,
-  type Stage,
-  siteCost,
-  variantsOf,
-} from './forms.ts'
+export { AUTO_FORMS, FORM_NAMES, variantsOf } from './forms.ts'
 export {
   type DecomposeInfo,
   type DecomposeInfoEntry,
@@ -26,4 +18,5 @@ export { recordLowRank } from './record.ts'
 export { canShiftBias } from './replace.ts'
 export { loadWeights, planFromInfo } from './replay.ts'
 export { canFitSequentially, sequentialMoments } from './sequential.ts'
+export type { FactorisedChannels, FormName, FormVariant, Ranks, Stage, StageRole, Unfolding } from './stage.ts'
 export type { LowRankPlan, LowRankStep } from './step.ts'

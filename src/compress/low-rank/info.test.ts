@@ -75,6 +75,8 @@ describe('decompose_info.json', () => {
 
   test('refuses modes it does not know', () => {
     const [entry] = parseDecomposeInfo(AMCT.replace('SCFK', 'XXXX'))
-    expect(() => stepOfEntry(entry!)).toThrow('mode must be FCFK, FCSK, SCFK, SCSK, TUCKER2, CHANNEL, SVD or SPATIAL')
+    expect(() => stepOfEntry(entry!)).toThrow(
+      "mode must be one of AMCT's, FCFK, FCSK, SCFK, SCSK, or one of TUCKER2, CHANNEL, SVD, SPATIAL, CP, TT with",
+    )
   })
 })

@@ -10,7 +10,7 @@ import { fail, type Json } from '../../core/index.ts'
 import type { Site } from '../sites.ts'
 import { type AmctMode, modeOfVariant, variantOfMode } from './amct.ts'
 import type { StepOutcome } from './apply.ts'
-import type { FormName } from './forms.ts'
+import type { FormName } from './stage.ts'
 
 /** One decomposed layer. */
 export type DecomposeInfoEntry = {
@@ -25,7 +25,7 @@ export type DecomposeInfoEntry = {
     /** Operator; ours, absent on AMCT's entries. */
     readonly op?: string
   }
-  /** AMCT's FCFK, FCSK, SCFK or SCSK for 2-D spatial layers, else `TUCKER2`, `CHANNEL`, `SVD` or `SPATIAL`. */
+  /** AMCT's FCFK, FCSK, SCFK or SCSK for 2-D spatial layers, else one of ours: `TUCKER2`, `CP` … */
   readonly mode: string
   readonly decom_nodes: Readonly<
     Record<
@@ -52,6 +52,8 @@ const MODES: Readonly<Record<FormName, string>> = {
   channel: 'CHANNEL',
   svd: 'SVD',
   spatial: 'SPATIAL',
+  cp: 'CP',
+  tt: 'TT',
 }
 const AMCT_MODES: ReadonlySet<string> = new Set(['FCFK', 'FCSK', 'SCFK', 'SCSK'])
 
@@ -129,8 +131,8 @@ export function stepOfEntry(entry: DecomposeInfoEntry): {
   if (!form || entry.variant === undefined || !entry.ranks)
     fail(
       'INVALID_FILE',
-      `Layer '${entry.ori_layer_info.name}': mode must be FCFK, FCSK, SCFK, SCSK, TUCKER2, CHANNEL, SVD or SPATIAL ` +
-        `(the last four with 'variant' and 'ranks'); got '${entry.mode}'.`,
+      `Layer '${entry.ori_layer_info.name}': mode must be one of AMCT's, ${[...AMCT_MODES].join(', ')}, or one of ` +
+        `${Object.values(MODES).join(', ')} with 'variant' and 'ranks'; got '${entry.mode}'.`,
     )
   return { form, variant: entry.variant, ranks: entry.ranks }
 }

@@ -5,7 +5,7 @@
 import { fail } from '../../core/index.ts'
 import { type DType, fromNumbers, type Tensor, toFloat32, toFloat64 } from '../../tensor/index.ts'
 import type { Site } from '../sites.ts'
-import type { Stage } from './forms.ts'
+import type { Stage } from './stage.ts'
 
 /** Real numbers of either precision. */
 export type Reals = Float32Array | Float64Array
@@ -118,38 +118,41 @@ export function stageOperator(site: Site, stage: Stage): string {
 export function stageShape(site: Site, stage: Stage): number[] {
   const { group } = site
   if (site.kind === 'linear')
-    return site.weightIsOutputFirst ? [stage.outputs, stage.inputs] : [stage.inputs, stage.outputs]
+    return isInputFirst(site, stage) ? [stage.inputs, stage.outputs] : [stage.outputs, stage.inputs]
   const kernel = site.kernel.map((extent, axis) => (stage.carries[axis] ? extent : 1))
+  if (stage.depthwise) return [stage.outputs * group, 1, ...kernel]
   return stageOperator(site, stage) === 'ConvTranspose'
     ? [stage.inputs * group, stage.outputs, ...kernel]
     : [stage.outputs * group, stage.inputs, ...kernel]
 }
 
+/** Whether a stage's weight begins with its inputs; one of a depthwise stage, with one of either, reads both ways. */
+function isInputFirst(site: Site, stage: Stage): boolean {
+  if (site.kind !== 'linear') return !stage.depthwise && stageOperator(site, stage) === 'ConvTranspose'
+  return stage.between ? stage.between.after === 1 : !site.weightIsOutputFirst
+}
+
 /**
- * A stage's weight as a tensor, from one `[out, in, taps]` array per group.
+ * A stage's weight as a tensor, from one `[out, in, taps]` array per group (`[out, 1, taps]` where it is depthwise).
  *
  * @param dtype the type of the original weight; 16-bit floats are rounded and clamped to finite values.
  */
 export function stageTensor(site: Site, stage: Stage, groups: readonly Reals[], dtype: DType): Tensor {
   const shape = stageShape(site, stage)
-  const inputFirst = site.kind === 'linear' ? !site.weightIsOutputFirst : stageOperator(site, stage) === 'ConvTranspose'
+  const inputFirst = isInputFirst(site, stage)
   const size = stage.inputs * stage.outputs
   const parts = groups.map((data) =>
     inputFirst ? swapLeading(data, stage.outputs, stage.inputs, data.length / size) : data,
   )
   if (parts.length === 1) return fromNumbers(parts[0]!, shape, dtype)
-  const joined =
-    dtype === 'float64' ? new Float64Array(size * sumTaps(parts, size)) : new Float32Array(size * sumTaps(parts, size))
+  const length = parts.reduce((sum, part) => sum + part.length, 0)
+  const joined = dtype === 'float64' ? new Float64Array(length) : new Float32Array(length)
   let at = 0
   for (const part of parts) {
     joined.set(part, at)
     at += part.length
   }
   return fromNumbers(joined, shape, dtype)
-}
-
-function sumTaps(parts: readonly Reals[], size: number): number {
-  return parts.reduce((sum, part) => sum + part.length, 0) / size
 }
 
 /**

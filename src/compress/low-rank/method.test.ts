@@ -14,7 +14,7 @@ import { encodeModel } from '../../onnx/index.ts'
 import { Tensor } from '../../tensor/index.ts'
 import { findSites } from '../sites.ts'
 import { applyLowRank } from './apply.ts'
-import { siteCost } from './forms.ts'
+import { siteCost } from './chain-cost.ts'
 import { type LowRankOptions, planLowRank } from './plan.ts'
 import type { LowRankPlan } from './step.ts'
 
@@ -34,6 +34,16 @@ const POLICIES: readonly (readonly [string, LowRankOptions])[] = [
   ['EVBMF', { rank: { kind: 'evbmf' }, align: 8 }],
   ['a MAC budget', { budget: { metric: 'macs', fraction: 0.8 }, align: 4 }],
   ['a parameter budget', { budget: { metric: 'params', fraction: 0.8 }, align: 4 }],
+  ['CP at a fixed rank', { method: 'cp', rank: { kind: 'fixed', rank: 4 } }],
+  ['CP at a ratio, whole kernels, unguarded', { method: 'cp', rank: 'ratio=0.5', cpStages: 3, cpGuard: false }],
+  ['CP within an error bound', { method: 'cp', rank: 'error=0.7', align: 4 }],
+  ['CP by EVBMF', { method: 'cp', rank: 'evbmf', align: 4 }],
+  ['CP under a MAC budget', { method: 'cp', budget: 'macs=0.8', align: 4 }],
+  ['tensor trains at a fixed rank', { method: 'tt', rank: { kind: 'fixed', rank: 3 } }],
+  ['tensor trains by energy', { method: 'tt', rank: 'energy=0.5', align: 4 }],
+  ['tensor trains within an error bound', { method: 'tt', rank: 'error=0.8', align: 2 }],
+  ['tensor trains by EVBMF', { method: 'tt', rank: 'evbmf', align: 4 }],
+  ['tensor trains under a parameter budget', { method: 'tt', budget: 'params=0.8', align: 4 }],
 ]
 
 const bytesOf = (model: Model): string => Buffer.from(encodeModel(model)).toString('base64')
@@ -125,6 +135,68 @@ test('layers that no method takes have the reason', async () => {
   })
 })
 
+test.each([
+  [
+    'cp',
+    {
+      depthwise: 'Each of its 24 groups maps 1 to 1 channels; there is no rank to reduce.',
+      pointwise: 'CP of a 1-wide kernel is its channel SVD (method channel).',
+      gemm: 'CP decomposes convolutions; for a matrix it is the matrix SVD (method svd).',
+    },
+  ],
+  [
+    'tt',
+    {
+      depthwise: 'Each of its 24 groups maps 1 to 1 channels; there is no rank to reduce.',
+      pointwise: 'A tensor train of a 1-wide kernel is its channel SVD (method channel).',
+      published: "Its weight 'published.weight' is an output of the graph.",
+    },
+  ],
+] as const)('layers that %s does not take have the reason', async (method, reasons) => {
+  const { skips } = await planLowRank(zoo, { method, rank: 2 }, context)
+  const found = new Map(skips.map(({ name, reason }) => [name, reason]))
+  for (const [name, reason] of Object.entries(reasons)) expect(found.get(name)).toBe(reason)
+})
+
+test('chains of CP can be asked for by their stages', async () => {
+  for (const cpStages of [3, 4] as const) {
+    const { steps } = await planLowRank(zoo, { method: 'cp', rank: 'error=0.8', align: 1, cpStages }, context)
+    expect([...new Set(steps.map((step) => step.variant))]).toEqual([String(cpStages)])
+  }
+  const { steps, skips } = await planLowRank(zoo, { method: 'cp', rank: 4, cpStages: 5 }, context)
+  expect(steps).toEqual([])
+  expect(skips.find(({ name }) => name === 'conv')?.reason).toBe('Its kernel has no CP chain of 5 stages.')
+})
+
+test('trains of matrices are fitted to the weight, and the plan says so', async () => {
+  const data = async function* () {
+    yield { x: randomTensor(1, ZOO_INPUT) }
+  }
+  const { plan } = await decompose(zoo, { method: 'tt', rank: 2, only: ['conv', 'gemm'], data }, runtime)
+  expect(plan.steps.map(({ site, dataAware, weightOnly }) => [site, dataAware, weightOnly])).toEqual([
+    ['conv', true, undefined],
+    ['gemm', false, 'Tensor trains of matrices are fitted to the weight.'],
+  ])
+  expect(plan.warnings).toEqual([
+    "Fitted to the weight, not to data: 'gemm': Tensor trains of matrices are fitted to the weight.",
+  ])
+})
+
+test.each([6, 9])('trains of matrices under opset %d', async (opset) => {
+  const b = new GraphBuilder()
+  const x = b.input('x', 'float32', ['N', 5, 12])
+  b.output(b.op('MatMul', [x, b.constant(randomTensor(1, [12, 20]), 'w')], {}, 'y'), 'float32')
+  const model = b.model(opset)
+  const { model: small, plan } = await decompose(model, { method: 'tt', rank: 2 }, runtime)
+  if (opset === 9) {
+    expect(plan.steps.map(({ variant }) => variant)).toEqual(['3x2x2-2x2x5'])
+    expect(await outputError(model, small, { x: randomTensor(1, [3, 5, 12]) })).toBeLessThan(1)
+  } else
+    expect(plan.skips.map(({ reason }) => reason)).toEqual([
+      'A tensor train of a matrix needs opset 7 or later; the model has 6.',
+    ])
+})
+
 test('layers left out by patterns have the reason, and patterns that match nothing are refused', async () => {
   const options: LowRankOptions = { rank: { kind: 'fixed', rank: 2 }, only: ['con?', 'shared*', 'gemm'], skip: ['g*'] }
   const plan = await planLowRank(zoo, options, context)
@@ -179,6 +251,14 @@ describe('refusals', () => {
     )
   })
 
+  test('cancelling stops CP while its curves are computed', async () => {
+    // The curves come after the layer was announced; there is only this one.
+    const controller = new AbortController()
+    const watching = { ...context, signal: controller.signal, onProgress: () => controller.abort() }
+    const work = planLowRank(zoo, { method: 'cp', rank: 'energy=0.5', only: ['conv'] }, watching)
+    expect(await failure(work)).toEqual({ code: 'ABORTED', message: 'The work was cancelled.' })
+  })
+
   test('a plan for another model, method or version, with unknown or doubled layers, is a mismatch', async () => {
     const plan = await planLowRank(zoo, fixed, context)
     const other = smallNetwork()
@@ -203,8 +283,8 @@ describe('refusals', () => {
     expect(await apply({ steps: [step, step] })).toEqual(
       mismatch("The plan names layer 'conv' twice; a layer is replaced once. Remove one of the steps."),
     )
-    expect(await apply({ steps: [{ ...step, form: 'cp' }] })).toEqual(
-      mismatch("Conv 'conv': form must be one of tucker, spatial, channel, svd; the plan says 'cp'."),
+    expect(await apply({ steps: [{ ...step, form: 'block' }] })).toEqual(
+      mismatch("Conv 'conv': form must be one of tucker, spatial, channel, svd, cp, tt; the plan says 'block'."),
     )
     expect(await apply({ steps: [{ ...step, variant: 'x' }] })).toEqual(
       mismatch("Conv 'conv': form tucker has no variant 'x' here."),
@@ -228,6 +308,21 @@ describe('refusals', () => {
     expect(await failure(planLowRank(zoo, { rank: { kind: 'fixed', rank: 25 }, only: ['conv'] }, context))).toEqual({
       code: 'RANK_OUT_OF_RANGE',
       message: "Conv 'conv': rank must be 1 to 24 for tucker; got 25. No layer has more. Give a smaller rank.",
+    })
+  })
+
+  test('ranks of a train that the others leave no room for are refused', async () => {
+    const trains = await planLowRank(zoo, { method: 'tt', rank: 3, only: ['conv'] }, context)
+    const [step] = trains.steps
+    expect(step!.ranks).toEqual({ r1: 3, r2: 3, r3: 3 })
+    const edited = { ...trains, steps: [{ ...step!, ranks: { r1: 3, r2: 10, r3: 4 } }] }
+    expect(await failure(applyLowRank(zoo, edited, { matrices }))).toEqual({
+      code: 'RANK_OUT_OF_RANGE',
+      message: "Conv 'conv': rank 'r2' must be 1 to 9 next to the other ranks; the plan says 10.",
+    })
+    expect(await failure(planLowRank(zoo, { method: 'cp', rank: 1000, only: ['conv'] }, context))).toEqual({
+      code: 'RANK_OUT_OF_RANGE',
+      message: "Conv 'conv': rank must be 1 to 72 for cp; got 1000. No layer has more. Give a smaller rank.",
     })
   })
 

@@ -5,7 +5,7 @@
  * changes the output by tr(ΔW C ΔWᵀ) on average: the error that data-aware decomposition minimises.
  */
 import { fail } from '../../core/index.ts'
-import { type Matrix64, type MatrixEngine, maybeCholesky } from '../../decompose/index.ts'
+import { type CholeskyFactor, type Matrix64, type MatrixEngine, maybeCholesky } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
 import { type GroupKernel, type Reals, splitMatrix, splitTaps } from './kernel.ts'
 
@@ -73,19 +73,19 @@ export async function rowGram(
   return engine.gram(whitened)
 }
 
-/** `Lᵀ M` and M, with L and M as in {@link rowGram}. */
+/** `Lᵀ M`, M and L, with L and M as in {@link rowGram}. */
 export async function whiten(
   engine: MatrixEngine,
   kernel: GroupKernel,
   site: Site,
   carries: readonly boolean[],
   moments: GroupMoments,
-): Promise<{ whitened: Matrix64; matrix: Matrix64 }> {
+): Promise<{ whitened: Matrix64; matrix: Matrix64; factor: CholeskyFactor }> {
   const split = splitTaps(site.kernel, carries)
   const { rows, cols, data } = splitMatrix(kernel, split)
   const matrix = { rows, cols, data: asFloat64(data) }
   const factor = await choleskyOfRows(engine, kernel, split, moments.covariance)
-  return { whitened: await engine.multiply(factor, matrix, { transposeA: true }), matrix }
+  return { whitened: await engine.multiply(factor.lower, matrix, { transposeA: true }), matrix, factor }
 }
 
 /** Cholesky factor of the rows' covariance, with a ridge of 1e-9 of its mean diagonal or more where it is singular. */
@@ -94,7 +94,7 @@ async function choleskyOfRows(
   { inputs, taps }: GroupKernel,
   split: ReturnType<typeof splitTaps>,
   covariance: Float64Array,
-): Promise<Matrix64> {
+): Promise<CholeskyFactor> {
   const { carried, rest, carriedCount } = split
   const n = inputs * carriedCount
   const d = inputs * taps
@@ -114,7 +114,7 @@ async function choleskyOfRows(
     for (let i = 0; i < n; i++) sum[i * n + i]! += ridge - added
     added = ridge
     const factor = await maybeCholesky(engine, matrix)
-    if (factor) return factor.lower
+    if (factor) return factor
   }
   return fail('NOT_FINITE', 'Moments: a covariance must be symmetric, finite and have no negative eigenvalues.')
 }

@@ -19,17 +19,23 @@ import {
   unitBefore,
   unitVariants,
 } from './candidates.ts'
-import { chainCost, FORM_NAMES, type FormName, type FormVariant, siteCost } from './forms.ts'
+import { chainCost, siteCost } from './chain-cost.ts'
+import { AUTO_FORMS, FORM_NAMES } from './forms.ts'
 import type { SiteMoments } from './moments.ts'
 import { type Budget, type RankPolicy, readBudget, readRankPolicy } from './policy.ts'
 import { canShiftBias } from './replace.ts'
 import { canFitSequentially } from './sequential.ts'
 import { SiteSpectra } from './spectra.ts'
+import type { FormName, FormVariant } from './stage.ts'
 import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './step.ts'
 
 /** Options of {@link planLowRank}. */
 export interface LowRankOptions {
-  /** Which form; default `'auto'`: whatever fits the layer best. */
+  /**
+   * Which form; default `'auto'`: whatever fits the layer best of Tucker-2, spatial, channel and matrix SVD. CP and tensor
+   * trains are chosen by name: the curves of CP take seconds per layer, and their long chains are slower than their
+   * MACs say.
+   */
   readonly method?: 'auto' | FormName | undefined
   /** How ranks are chosen, when no budget is given: a policy, its short form or a number; default `'energy=0.9'`. */
   readonly rank?: RankPolicy | string | number | undefined
@@ -39,6 +45,16 @@ export interface LowRankOptions {
   readonly align?: number | undefined
   /** Orientation of spatial SVD; default: AMCT's rule, or whichever is better under a budget. */
   readonly mode?: AmctMode | undefined
+  /**
+   * Stages of CP chains: 3 is 1×1, depthwise k×k, 1×1; 4 is 1×1, depthwise k×1, depthwise 1×k, 1×1 (5 for three kernel
+   * axes); default: whichever is better.
+   */
+  readonly cpStages?: 3 | 4 | 5 | undefined
+  /**
+   * Whether CP is guarded against degeneracy, terms that grow and cancel each other; default true. Without, it is
+   * alternating least squares alone.
+   */
+  readonly cpGuard?: boolean | undefined
   /** Decompose only layers whose names match one of these patterns (`*`, `?`). */
   readonly only?: readonly string[] | undefined
   /** Leave layers alone whose names match one of these patterns. */
@@ -80,11 +96,15 @@ export async function planLowRank(model: Model, options: LowRankOptions, context
   const warnings: string[] = []
   const settings: CandidateSettings = {
     align: checkAlign(options.align ?? 16),
-    variant: options.mode === undefined ? undefined : variantOfMode(options.mode),
+    variants: {
+      spatial: options.mode === undefined ? undefined : variantOfMode(options.mode),
+      cp: options.cpStages === undefined ? undefined : String(options.cpStages),
+    },
+    opset: model.opsets.get('') ?? 1,
     seed: options.seed ?? 0,
     signal: context.signal,
   }
-  const units = makeUnits(model, selectSites(sites, options, skips), context, skips)
+  const units = makeUnits(model, selectSites(sites, options, skips), context, skips, settings.seed)
   const steps = budget
     ? await planBudget(sites, units, options, budget, settings, context, skips, warnings)
     : await planByPolicy(units, options, policy, settings, context, skips)
@@ -141,7 +161,7 @@ function selectSites(sites: readonly Site[], options: LowRankOptions, skips: Ski
 }
 
 /** Groups sites by weight; a weight that something else uses too is left alone. */
-function makeUnits(model: Model, sites: readonly Site[], context: PlanContext, skips: Skip[]): Unit[] {
+function makeUnits(model: Model, sites: readonly Site[], context: PlanContext, skips: Skip[], seed: number): Unit[] {
   const index = new GraphIndex(model.graph)
   const byWeight = new Map<string, Site[]>()
   for (const site of sites) byWeight.set(site.weightName, [...(byWeight.get(site.weightName) ?? []), site])
@@ -158,7 +178,8 @@ function makeUnits(model: Model, sites: readonly Site[], context: PlanContext, s
     else {
       // Data of several sites would have to be merged; a shared weight is fitted to the weight alone.
       const moments = shared.length === 1 ? context.moments?.get(leader.name) : undefined
-      units.push({ leader, sites: shared, spectra: new SiteSpectra(leader, context.matrices, moments) })
+      const spectra = new SiteSpectra(leader, context.matrices, { moments, seed, signal: context.signal })
+      units.push({ leader, sites: shared, spectra })
     }
   }
   return units
@@ -177,7 +198,7 @@ function sharedReason(shared: readonly Site[]): string | undefined {
 
 function formsOf(options: LowRankOptions): readonly FormName[] {
   const method = options.method ?? 'auto'
-  return method === 'auto' ? FORM_NAMES : [method]
+  return method === 'auto' ? AUTO_FORMS : [method]
 }
 
 async function planByPolicy(
@@ -206,7 +227,7 @@ async function planByPolicy(
     context.onProgress?.({ stage: 'plan', done, total: units.length, item: unit.leader.name })
     const chosen = await chooseByPolicy(unit, forms, policy, settings)
     if (typeof chosen === 'string') for (const site of unit.sites) skips.push({ name: site.name, reason: chosen })
-    else steps.push(...stepsOf(unit, chosen, context))
+    else steps.push(...stepsOf(unit, chosen, options, context))
   }
   context.onProgress?.({ stage: 'plan', done: units.length, total: units.length })
   return steps
@@ -249,7 +270,7 @@ async function chooseByPolicy(
 function preferred(unit: Unit, variants: readonly FormVariant[], settings: CandidateSettings): FormVariant[] {
   const form = variants[0]!.form
   const same = variants.filter((variant) => variant.form === form)
-  if (form === 'spatial' && settings.variant === undefined && unit.leader.kernel.length === 2) {
+  if (form === 'spatial' && settings.variants?.spatial === undefined && unit.leader.kernel.length === 2) {
     const wanted = variantOfMode(amctMode(unit.leader))
     return same.filter((variant) => variant.variant === wanted)
   }
@@ -298,17 +319,19 @@ function tooExpensive(unit: Unit, candidate: Candidate, policy: RankPolicy, alig
   return `At rank ${Object.values(ranks).join(' and ')}, ${variant.form} would not be cheaper: ${found}${aligned}.`
 }
 
-function stepsOf(unit: Unit, candidate: Candidate, context: PlanContext): LowRankStep[] {
-  const stages = candidate.variant.stages(candidate.ranks)
+function stepsOf(unit: Unit, candidate: Candidate, options: LowRankOptions, context: PlanContext): LowRankStep[] {
+  const { form, variant, weightOnly, stages: stagesAt } = candidate.variant
+  const stages = stagesAt(candidate.ranks)
   return unit.sites.map((site) => {
     const before = siteCost(site)
     const after = chainCost(site, stages)
-    const dataAware = unit.sites.length === 1 && (context.moments?.has(site.name) ?? false)
+    const hasData = unit.sites.length === 1 && (context.moments?.has(site.name) ?? false)
+    const dataAware = hasData && weightOnly === undefined
     return {
       site: site.name,
       op: site.op,
-      form: candidate.variant.form,
-      variant: candidate.variant.variant,
+      form,
+      variant,
       ranks: candidate.ranks,
       ...(candidate.rawRanks ? { rawRanks: candidate.rawRanks } : {}),
       ...(candidate.rawIsEstimate ? { rawIsEstimate: true } : {}),
@@ -316,6 +339,8 @@ function stepsOf(unit: Unit, candidate: Candidate, context: PlanContext): LowRan
       macs: { before: before.macs, after: after.macs },
       estimatedError: candidate.estimatedError ?? null,
       dataAware,
+      ...(hasData && weightOnly !== undefined ? { weightOnly } : {}),
+      ...(form === 'cp' && options.cpGuard === false ? { unguarded: true as const } : {}),
       ...(dataAware && canShiftBias(site) ? { shiftsBias: true } : {}),
     }
   })
@@ -371,7 +396,7 @@ async function planBudget(
   const steps: LowRankStep[] = []
   layers.forEach(({ unit }, i) => {
     const { candidate } = chosen[i]!
-    if (candidate) steps.push(...stepsOf(unit, candidate, context))
+    if (candidate) steps.push(...stepsOf(unit, candidate, options, context))
     else
       for (const site of unit.sites)
         skips.push({ name: site.name, reason: 'The budget is met with less error without it.' })

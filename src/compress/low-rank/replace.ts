@@ -13,8 +13,9 @@ import {
 } from '../../graph/index.ts'
 import { type DType, fromNumbers, type Tensor, toFloat64 } from '../../tensor/index.ts'
 import type { Site } from '../sites.ts'
-import type { Stage } from './forms.ts'
 import { stageOperator } from './kernel.ts'
+import { trainNodes } from './replace-train.ts'
+import type { Stage } from './stage.ts'
 
 /** One stage with its weight. */
 export interface WeightedStage {
@@ -53,16 +54,32 @@ export function replaceSite(
   biasShift: Float64Array | undefined,
 ): string | undefined {
   const position = graph.nodes.findIndex((node) => node.name === site.name)
-  const output = site.node.outputs[0]!
   const shifted = biasShift && shiftedBias(graph, site, biasShift, names)
   const bias = shifted ?? site.biasName
+  const opset = opsets.get('') ?? 1
+  const nodes = chain[0]?.stage.between
+    ? trainNodes(graph, opset, site, chain, names, bias)
+    : chainNodes(graph, opset, site, chain, names, bias)
+  graph.nodes.splice(position, 1, ...nodes)
+  return shifted
+}
+
+function chainNodes(
+  graph: Graph,
+  opset: number,
+  site: Site,
+  chain: readonly WeightedStage[],
+  names: NameGenerator,
+  bias: string | undefined,
+): Node[] {
+  const output = site.node.outputs[0]!
   let value = site.node.inputs[0]!
-  const nodes = chain.map(({ stage, name, weight }, index): Node => {
+  return chain.map(({ stage, name, weight }, index): Node => {
     graph.initializers.set(name, weight)
     const isLast = index === chain.length - 1
     const result = isLast ? output : names.fresh(`${output}.${stage.role}`)
     let addend = isLast ? bias : undefined
-    if (addend === undefined && site.op === 'Gemm' && (opsets.get('') ?? 1) < OPTIONAL_GEMM_BIAS)
+    if (addend === undefined && site.op === 'Gemm' && opset < OPTIONAL_GEMM_BIAS)
       addend = zeros(graph, stage.outputs, weight.dtype, names.fresh(`${name}.zero`))
     const node =
       site.kind === 'linear'
@@ -72,8 +89,6 @@ export function replaceSite(
     value = result
     return node
   })
-  graph.nodes.splice(position, 1, ...nodes)
-  return shifted
 }
 
 function zeros(graph: Graph, count: number, dtype: DType, name: string): string {
@@ -103,7 +118,7 @@ function convolutionNode(site: Site, stage: Stage, inputs: string[], bias: strin
     kernel_shape: pick(site.kernel, 1),
     strides: pick(site.strides, 1),
     dilations: pick(site.dilations, 1),
-    group: site.group,
+    group: stage.depthwise ? site.group * stage.outputs : site.group,
     auto_pad: automatic ? site.autoPad : undefined,
     pads: automatic ? undefined : pick(site.pads, 0),
     output_padding: transposed ? pick(site.outputPadding ?? [], 0) : undefined,

@@ -24,6 +24,10 @@ const CASES: readonly (readonly [string, DecomposeOptions])[] = [
   ['spatial SVD', { method: 'spatial', rank: fixed }],
   ['channel SVD', { method: 'channel', rank: fixed }],
   ['matrix SVD', { method: 'svd', rank: fixed }],
+  ['CP', { method: 'cp', rank: fixed }],
+  ['CP of whole kernels fitted to data', { method: 'cp', cpStages: 3, rank: fixed, data: samples }],
+  ['tensor trains', { method: 'tt', rank: fixed }],
+  ['tensor trains fitted in sequence', { method: 'tt', rank: fixed, data: samples, sequential: true }],
   ['every form in one file', { budget: { metric: 'params', fraction: 0.6 }, align: 2 }],
   ['spatial SVD fitted to data', { method: 'spatial', rank: fixed, data: samples }],
   ['forms fitted to data', { rank: fixed, data: samples }],
@@ -46,6 +50,31 @@ test('without weights the factors are those of the model itself', async () => {
   const { model, info } = await decompose(layerZoo(), { rank: fixed }, runtime)
   const again = await replay(layerZoo(), info, {}, runtime)
   expect(await outputError(model, again.model, { x: randomTensor(1, ZOO_INPUT) })).toBe(0)
+})
+
+test('the roles of stages, their modes and ranks are in the file', async () => {
+  const { info: cp } = await decompose(
+    smallNetwork(),
+    { method: 'cp', cpStages: 4, rank: fixed, only: ['body'] },
+    runtime,
+  )
+  expect(cp[0]).toMatchObject({
+    mode: 'CP',
+    variant: '4',
+    ranks: { rank: 3 },
+    decom_nodes: {
+      first: { weight_shape: [3, 32, 1, 1] },
+      height: { weight_shape: [3, 1, 3, 1] },
+      width: { weight_shape: [3, 1, 1, 3] },
+      last: { weight_shape: [32, 3, 1, 1] },
+    },
+  })
+  const { info: tt } = await decompose(smallNetwork(), { method: 'tt', rank: 2 }, runtime)
+  expect(tt.map(({ mode, variant, ranks }) => [mode, variant, ranks])).toEqual([
+    ['TT', '', { r1: 2, r2: 2, r3: 2 }],
+    ['TT', '', { r1: 2, r2: 2, r3: 2 }],
+    ['TT', '8x4-2x5', { r1: 2 }],
+  ])
 })
 
 test('grouped spatial layers are no entries of AMCT, which has none', async () => {

@@ -4,42 +4,48 @@
  *
  * With moments of the layer's input, the curves are those of the layer's output on that data: exact where the output's
  * covariance decides (`output` mode), and for the others of the weight whitened by the covariance of the rows that are
- * truncated. All curves are relative: they are divided by their own sum.
+ * truncated. All curves are relative: they are divided by their own sum. CP truncates no matrix: `cp-curve.ts`.
  */
-import {
-  type AmctRankOptions,
-  amctRankOfMatrix,
-  type MatrixEngine,
-  modeGram,
-  symmetricEigen,
-} from '../../decompose/index.ts'
+import { type AmctRankOptions, amctRankOfMatrix, type MatrixEngine, symmetricEigen } from '../../decompose/index.ts'
 import type { Site } from '../sites.ts'
+import { cpCurve } from './cp-curve.ts'
 import { squaredNorm } from './factor.ts'
-import type { FormVariant, Ranks } from './forms.ts'
-import { type GroupKernel, groupKernels, splitMatrix, splitTaps } from './kernel.ts'
-import { outputGram, rowGram, type SiteMoments } from './moments.ts'
+import { groupKernels, splitMatrix, splitTaps } from './kernel.ts'
+import type { SiteMoments } from './moments.ts'
+import type { FormVariant, Ranks, Unfolding } from './stage.ts'
+import { unfoldingGram, unfoldingShape } from './unfoldings.ts'
 
 /** Descending relative energies (squared singular values over their sum), one list per group. */
 export type Curve = readonly Float64Array[]
+
+/** What the curves of a site are computed with. */
+export interface SpectraOptions {
+  /** Of the layer's input, when curves are to be those of the layer's output. */
+  readonly moments?: SiteMoments | undefined
+  /** Of the trial decompositions behind the curves of CP; default 0. */
+  readonly seed?: number
+  readonly signal?: AbortSignal | undefined
+}
 
 /** The spectra of one site. */
 export class SiteSpectra {
   readonly site: Site
   readonly #engine: MatrixEngine
-  readonly #moments: SiteMoments | undefined
+  readonly #options: SpectraOptions
   readonly #curves = new Map<string, Promise<Curve>>()
 
-  constructor(site: Site, engine: MatrixEngine, moments?: SiteMoments) {
+  constructor(site: Site, engine: MatrixEngine, options: SpectraOptions = {}) {
     this.site = site
     this.#engine = engine
-    this.#moments = moments
+    this.#options = options
   }
 
   /** The curves that a variant's ranks truncate, by role of the rank. */
   async curves(variant: FormVariant): Promise<Readonly<Record<string, Curve>>> {
-    if (variant.form === 'tucker') return { output: await this.#of('output'), input: await this.#of('input') }
-    if (variant.form === 'spatial') return { rank: await this.#of(variant.variant, variant) }
-    return { rank: await this.#of(variant.variant === 'kernel-last' ? 'input' : 'output') }
+    const curves: Record<string, Curve> = {}
+    for (const [role, unfolding] of Object.entries(variant.unfoldings)) curves[role] = await this.#of(unfolding)
+    if (variant.form === 'cp') curves.rank = await this.#cached(`cp ${variant.variant}`, () => this.#trials(variant))
+    return curves
   }
 
   /** The expected relative error of a variant at given ranks: √(sum of the truncated relative energies). */
@@ -50,17 +56,14 @@ export class SiteSpectra {
   }
 
   /**
-   * Singular values of each group's unfolding for one role, with its shape; never data-weighted. For EVBMF.
+   * Singular values of each group's unfolding, with its shorter and its longer side; never data-weighted. For EVBMF.
    */
-  async singularValues(
-    variant: FormVariant,
-    role: string,
-  ): Promise<{ values: Float64Array; rows: number; cols: number }[]> {
-    const plain = this.#moments ? new SiteSpectra(this.site, this.#engine) : this
-    const curve = (await plain.curves(variant))[role]!
+  async singularValues(unfolding: Unfolding): Promise<{ values: Float64Array; rows: number; cols: number }[]> {
+    const plain = this.#options.moments ? new SiteSpectra(this.site, this.#engine) : this
+    const curve = await plain.#of(unfolding)
     return groupKernels(this.site).map((kernel, group) => {
       const energy = squaredNorm(kernel.data)
-      const [rows, cols] = unfoldingShape(kernel, variant, role, this.site)
+      const [rows, cols] = unfoldingShape(kernel, this.site, unfolding)
       const count = Math.min(rows, cols)
       const values = Float64Array.from({ length: count }, (_, i) =>
         Math.sqrt(Math.max(0, (curve[group]![i] ?? 0) * energy)),
@@ -76,62 +79,47 @@ export class SiteSpectra {
   amctRank(variant: FormVariant, options: AmctRankOptions): ReturnType<typeof amctRankOfMatrix> {
     const { site } = this
     const [kernelHeight, kernelWidth] = site.kernel as [number, number]
-    const matrix = splitMatrix(groupKernels(site)[0]!, splitTaps(site.kernel, carriesOf(site, variant)))
+    const matrix = splitMatrix(
+      groupKernels(site)[0]!,
+      splitTaps(site.kernel, variant.stages(variant.fullRanks)[0]!.carries),
+    )
     const shape = { outputChannels: site.outputs, inputChannels: site.inputs, kernelHeight, kernelWidth }
     return amctRankOfMatrix(this.#engine, matrix, shape, options)
   }
 
-  #of(key: string, variant?: FormVariant): Promise<Curve> {
+  #of(unfolding: Unfolding): Promise<Curve> {
+    return this.#cached(JSON.stringify(unfolding), () => this.#spectrum(unfolding))
+  }
+
+  #cached(key: string, compute: () => Promise<Curve>): Promise<Curve> {
     let curve = this.#curves.get(key)
     if (!curve) {
-      curve = this.#compute(key, variant)
+      curve = compute()
       this.#curves.set(key, curve)
     }
     return curve
   }
 
-  async #compute(key: string, variant: FormVariant | undefined): Promise<Curve> {
+  async #spectrum(unfolding: Unfolding): Promise<Curve> {
+    const { moments } = this.#options
     const curves: Float64Array[] = []
     for (const [group, kernel] of groupKernels(this.site).entries()) {
-      const covariance = this.#moments?.groups[group]
-      const gram = covariance
-        ? key === 'output'
-          ? await outputGram(this.#engine, kernel, covariance)
-          : await rowGram(this.#engine, kernel, this.site, carriesOf(this.site, variant), covariance)
-        : await this.#plainGram(key, kernel, variant)
+      const gram = await unfoldingGram(this.#engine, kernel, this.site, unfolding, moments?.groups[group])
       const { values } = await symmetricEigen(this.#engine, gram, { vectors: false })
       curves.push(relative(values))
     }
     return curves
   }
 
-  #plainGram(key: string, kernel: GroupKernel, variant: FormVariant | undefined): ReturnType<MatrixEngine['gram']> {
-    const { data, outputs, inputs, taps } = kernel
-    if (key === 'output') {
-      const matrix = { rows: outputs, cols: inputs * taps, data }
-      return this.#engine.gram(matrix, { transpose: matrix.cols < matrix.rows })
+  async #trials(variant: FormVariant): Promise<Curve> {
+    const { moments, seed = 0, signal } = this.#options
+    const curves: Float64Array[] = []
+    for (const [group, kernel] of groupKernels(this.site).entries()) {
+      const options = { seed, signal, moments: moments?.groups[group] }
+      curves.push(await cpCurve(this.#engine, kernel, this.site, variant, options))
     }
-    if (key === 'input') {
-      if (outputs * taps < inputs && taps === 1) return this.#engine.gram({ rows: outputs, cols: inputs, data })
-      return modeGram(this.#engine, data, [outputs, inputs, taps])
-    }
-    const matrix = splitMatrix(kernel, splitTaps(this.site.kernel, carriesOf(this.site, variant)))
-    return this.#engine.gram(matrix, { transpose: matrix.cols < matrix.rows })
+    return curves
   }
-}
-
-/** Which kernel axes the first stage of a variant carries; none for the input mode. */
-function carriesOf(site: Site, variant: FormVariant | undefined): readonly boolean[] {
-  return variant?.form === 'spatial' ? variant.stages(variant.fullRanks)[0]!.carries : site.kernel.map(() => false)
-}
-
-function unfoldingShape(kernel: GroupKernel, variant: FormVariant, role: string, site: Site): [number, number] {
-  const { outputs, inputs, taps } = kernel
-  if (variant.form === 'spatial') {
-    const { carriedCount, restCount } = splitTaps(site.kernel, carriesOf(site, variant))
-    return [inputs * carriedCount, outputs * restCount]
-  }
-  return role === 'input' || variant.variant === 'kernel-last' ? [inputs, outputs * taps] : [outputs, inputs * taps]
 }
 
 function relative(values: Float64Array): Float64Array {

@@ -1,6 +1,6 @@
 /** The JSON of a low-rank plan. */
 import type { Plan } from '../method.ts'
-import type { FormName } from './forms.ts'
+import type { FormName } from './stage.ts'
 
 /** One layer's replacement. */
 export type LowRankStep = {
@@ -23,6 +23,10 @@ export type LowRankStep = {
   readonly estimatedError: number | null
   /** Whether factors are fitted to the layer's output on data. */
   readonly dataAware: boolean
+  /** Why the factors are fitted to the weight although data were given, where the form is the reason. */
+  readonly weightOnly?: string
+  /** Present where CP is alternating least squares alone, without the guard against terms that grow and cancel. */
+  readonly unguarded?: true
   /** Whether a mean that the factors lose goes into the bias, which gets a name of its own, or is added. */
   readonly shiftsBias?: boolean
   /** Whether the fit is to the input that the compressed layers before deliver. */
