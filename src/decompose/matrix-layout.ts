@@ -109,18 +109,34 @@ export function checkFinite(data: Float32Array | Float64Array, what: string): vo
   )
 }
 
+/** Numbers that long sums look at at a time. */
+const PIECE = 8192
+
 /** Σ x² in float64; may overflow for elements beyond 1e154. */
 export function sumOfSquares(data: Float32Array | Float64Array): number {
+  if (data.length <= PIECE) return sumOfSquaredPiece(data, data.length)
+  // A copy of each piece is quicker than reading element by element what is not in the cache.
+  const piece = new Float64Array(PIECE)
+  let sum = 0
+  for (let from = 0; from < data.length; from += PIECE) {
+    const end = Math.min(data.length, from + PIECE)
+    piece.set(data.subarray(from, end))
+    sum += sumOfSquaredPiece(piece, end - from)
+  }
+  return sum
+}
+
+function sumOfSquaredPiece(data: Float32Array | Float64Array, length: number): number {
   // Four sums: shorter dependency chains, and smaller rounding errors.
   let [a, b, c, d] = [0, 0, 0, 0]
-  const whole = data.length - (data.length % 4)
+  const whole = length - (length % 4)
   for (let i = 0; i < whole; i += 4) {
     a += data[i]! * data[i]!
     b += data[i + 1]! * data[i + 1]!
     c += data[i + 2]! * data[i + 2]!
     d += data[i + 3]! * data[i + 3]!
   }
-  for (let i = whole; i < data.length; i++) a += data[i]! * data[i]!
+  for (let i = whole; i < length; i++) a += data[i]! * data[i]!
   return a + b + (c + d)
 }
 

@@ -144,20 +144,35 @@ const PRIME2 = 0x85ebca77 | 0
  * where MurmurHash's wait for each other, then {@link Hasher} over them, the length and what is left at the end.
  */
 function largeHash(bytes: Uint8Array): string {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const whole = view.byteLength - (view.byteLength % 16)
-  let [a, b, c, d] = [(PRIME1 + PRIME2) | 0, PRIME2, 0, -PRIME1 | 0]
-  for (let at = 0; at < whole; at += 16) {
-    a = Math.imul(rotate(a + Math.imul(view.getInt32(at, true), PRIME2), 13), PRIME1)
-    b = Math.imul(rotate(b + Math.imul(view.getInt32(at + 4, true), PRIME2), 13), PRIME1)
-    c = Math.imul(rotate(c + Math.imul(view.getInt32(at + 8, true), PRIME2), 13), PRIME1)
-    d = Math.imul(rotate(d + Math.imul(view.getInt32(at + 12, true), PRIME2), 13), PRIME1)
+  const sums = Int32Array.of(PRIME1 + PRIME2, PRIME2, 0, -PRIME1)
+  // A copy of each piece is quicker than reading word by word what is not in the cache, and its words are aligned.
+  const piece = new Uint8Array(PIECE)
+  const words = new DataView(piece.buffer)
+  const whole = bytes.length - (bytes.length % 16)
+  for (let at = 0; at < whole; at += PIECE) {
+    const end = Math.min(whole, at + PIECE)
+    piece.set(bytes.subarray(at, end))
+    addPiece(sums, words, end - at)
   }
   const hasher = new Hasher()
   hasher.number(bytes.length)
-  hasher.bytes(new Uint8Array(Int32Array.of(a, b, c, d).buffer))
+  hasher.bytes(new Uint8Array(sums.buffer))
   hasher.bytes(bytes.subarray(whole))
   return hasher.digest()
+}
+
+/** Bytes that are mixed at a time: they fit the first-level cache. A multiple of 16. */
+const PIECE = 32768
+
+function addPiece(sums: Int32Array, words: DataView, length: number): void {
+  let [a, b, c, d] = [sums[0]!, sums[1]!, sums[2]!, sums[3]!]
+  for (let at = 0; at < length; at += 16) {
+    a = Math.imul(rotate((a + Math.imul(words.getInt32(at, true), PRIME2)) | 0, 13), PRIME1)
+    b = Math.imul(rotate((b + Math.imul(words.getInt32(at + 4, true), PRIME2)) | 0, 13), PRIME1)
+    c = Math.imul(rotate((c + Math.imul(words.getInt32(at + 8, true), PRIME2)) | 0, 13), PRIME1)
+    d = Math.imul(rotate((d + Math.imul(words.getInt32(at + 12, true), PRIME2)) | 0, 13), PRIME1)
+  }
+  sums.set([a, b, c, d])
 }
 
 function addValueInfo(hasher: Hasher, info: ValueInfo): void {
