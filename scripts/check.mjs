@@ -13,6 +13,8 @@ const { rolldown } = await import('rolldown')
 const { describeDiagnostics, readProject } = await import('./build.mjs')
 const { checkLayers } = await import('./check-layers.mjs')
 const { checkDocs } = await import('./check-docs.mjs')
+const { makeReference } = await import('./make-reference.mjs')
+const { runNotebook } = await import('./notebook.mjs')
 
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 const doors = Object.entries(manifest.exports).filter(([, path]) => path.endsWith('.js'))
@@ -163,6 +165,22 @@ function version() {
   return source.includes(`## ${manifest.version}`) ? [] : [`CHANGELOG.md: has no entry for version ${manifest.version}`]
 }
 
+/** Pages whose cells run: their outputs are those of the code as it is. */
+async function notebooks() {
+  const problems = []
+  for (const page of ['docs/first-course.md']) {
+    try {
+      if ((await runNotebook(join(ROOT, page))) !== readFileSync(join(ROOT, page), 'utf8'))
+        problems.push(
+          `${page}: its outputs are not what its code prints; run \`node scripts/notebook.mjs ${page} --write\``,
+        )
+    } catch (error) {
+      problems.push(error.message)
+    }
+  }
+  return problems
+}
+
 const checks = [
   ['types', types],
   ['layers', () => checkLayers(join(ROOT, 'src')).problems],
@@ -172,6 +190,8 @@ const checks = [
   ['exports bundle for the browser', exportsInBrowser],
   ['declarations', declarations],
   ['docs of public exports', () => checkDocs(doors.map(([, path]) => sourceOf(path)))],
+  ['reference', () => makeReference()],
+  ['notebooks', notebooks],
   ['package contents', packageContents],
   ['portability', portability],
   ['lock file', lockFile],

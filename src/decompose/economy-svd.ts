@@ -36,7 +36,7 @@ export interface SvdFlipOptions {
  * @see Golub, Kahan, "Calculating the singular values and pseudo-inverse of a matrix", J. SIAM Numer. Anal. 2(2), 1965.
  * @example
  * const { s } = await economySvd(createPlainMatrixEngine(), { rows: 2, cols: 2, data: Float64Array.of(3, 0, 0, 1e-14) })
- * console.log(s)
+ * console.log([...s].map((value) => value.toPrecision(4)))
  */
 export async function economySvd<T extends Reals>(
   engine: MatrixEngine,

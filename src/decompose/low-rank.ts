@@ -41,6 +41,12 @@ export async function matrixFactors<T extends Float32Array | Float64Array>(
 /**
  * {@link matrixFactors} with `left` transposed, `[rank, m]`: both factors have one vector per row, which is how they are
  * computed.
+ *
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 3, cols: 3, data: Float64Array.of(1, 2, 3, 2, 4, 6, 3, 6, 9) }
+ * const { left, right } = await matrixFactorRows(engine, a, 1)
+ * console.log([left.rows, left.cols], [right.rows, right.cols])
  */
 export async function matrixFactorRows<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,

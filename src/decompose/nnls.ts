@@ -41,6 +41,11 @@ const DEPENDENT = 1e-13
  * @param a `[m, n]`, any m and n. @param b `[m, p]`. float32 is converted.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `INVALID_ARGUMENT`, `ABORTED`.
  * @see Bro, De Jong 1997.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const a = { rows: 3, cols: 2, data: Float64Array.of(1, 1, 1, 2, 1, 3) }
+ * const { solution } = await nnls(engine, a, { rows: 3, cols: 1, data: Float64Array.of(3, 2, 1) })
+ * console.log([...solution.data].map((value) => value.toFixed(4)))
  */
 export async function nnls(
   engine: MatrixEngine,

@@ -14,6 +14,10 @@ import { toFloat64 } from './tensor.ts'
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Phan et al., "Stable low-rank tensor decomposition for compression of convolutional neural network", ECCV 2020,
  *   definition 1 and lemma 1.
+ * @example
+ * // Two components that nearly cancel.
+ * const factors = [tensor([[100, -100]]), tensor([[1, 1]]), tensor([[1, 0.99]])]
+ * console.log(cpNorm({ factors }).toFixed(2), cpSensitivity({ factors }).toFixed(0))
  */
 export function cpSensitivity(cp: CpTensor): number {
   const { shape, rank } = validateCpTensor(cp)
@@ -35,6 +39,10 @@ export function cpSensitivity(cp: CpTensor): number {
  *
  * @throws WhittleError `SHAPE_MISMATCH`, `UNSUPPORTED`, `INVALID_ARGUMENT`.
  * @see Phan et al. 2020, section 3.1.
+ * @example
+ * // Two components that nearly cancel.
+ * const factors = [tensor([[100, -100]]), tensor([[1, 1]]), tensor([[1, 0.99]])]
+ * console.log(cpNorm({ factors }).toFixed(2), cpIntensity({ factors }).toFixed(1))
  */
 export function cpIntensity(cp: CpTensor): number {
   const { rank } = validateCpTensor(cp)

@@ -34,6 +34,12 @@ const SMALL_CHANGE = 1e-2
  *   Fundamentals E92-A(3), 2009; the passes: Gillis, Glineur, "Accelerated multiplicative updates and hierarchical ALS
  *   algorithms for nonnegative matrix factorization", Neural Computation 24(4), 2012; multiplicative updates: Shashua,
  *   Hazan, "Non-negative tensor factorization with applications to statistics and computer vision", ICML 2005.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * const x = cpToTensor(randomCp([6, 7, 8], 2, { seed: 1, distribution: 'uniform' }))
+ * const cp = await nonNegativeParafac(engine, x, 2, { maxIterations: 500, tolerance: 0 })
+ * const least = Math.min(...cp.factors.flatMap((factor) => [...(factor.data as Float64Array)]))
+ * console.log(cp.relativeError < 1e-3, least >= 0)
  */
 export async function nonNegativeParafac(
   engine: MatrixEngine,

@@ -47,6 +47,15 @@ const SETTLED = 1e-3
  * @see Phan, Sobolev, Sozykin, Ermilov, Gusak, Tichavský, Glukhov, Oseledets, Cichocki, "Stable low-rank tensor
  *   decomposition for compression of convolutional neural network", ECCV 2020; de Silva, Lim, "Tensor rank and the
  *   ill-posedness of the best low-rank approximation problem", SIAM J. Matrix Anal. Appl. 30(3), 2008.
+ * @example
+ * const engine = createPlainMatrixEngine()
+ * // a∘a∘b + a∘b∘a + b∘a∘a: rank 3, but tensors of rank 2 come as near to it as one likes.
+ * const x = tensor([[[0, 1], [1, 0]], [[1, 0], [0, 0]]])
+ * const options = { init: 'random', maxIterations: 1000, tolerance: 0 } as const
+ * const plain = await parafac(engine, x, 2, options)
+ * const stable = await stableParafac(engine, x, 2, { ...options, errorBound: 0.1 })
+ * console.log('plain ', plain.relativeError.toFixed(3), cpSensitivity(plain).toFixed(0))
+ * console.log('stable', stable.relativeError.toFixed(3), stable.sensitivity.toFixed(0))
  */
 export async function stableParafac(
   engine: MatrixEngine,
