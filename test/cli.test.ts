@@ -101,6 +101,18 @@ describe('what is wrong with the input is said in one line, with exit code 1, an
       'decompose model.onnx -o out.onnx --budget macs=0',
       /^whittle: Budget 'macs=0': the share must be above 0 and below 1; got 0\.$/,
     ],
+    [
+      'decompose model.onnx -o out.onnx --cp-stages 4',
+      /^whittle: Option --cp-stages: belongs to method cp; got auto\. Add --method cp\.$/,
+    ],
+    [
+      'decompose model.onnx -o out.onnx --method cp --cp-stages 2',
+      /^whittle: Option --cp-stages: must be one of 3, 4, 5; got 2\.$/,
+    ],
+    [
+      'decompose model.onnx -o out.onnx --method cp --rank 289',
+      /^whittle: Conv 'body': rank must be 1 to 288 for cp; got 289\. No layer has more\. Give a smaller rank\.$/,
+    ],
     ['decompose model.onnx -o out.onnx --only nothing*', /^whittle: Pattern 'nothing\*' matches no layer\./],
     ['decompose open.onnx -o out.onnx', /^whittle: Input 'image' \[N, 3, H, W\].*--input-shape image:1x3x224x224\.$/],
     ['inspect open.onnx', /^whittle: Input 'image' \[N, 3, H, W\].*--input-shape image:1x3x224x224\.$/],
@@ -180,7 +192,7 @@ describe('whittle', () => {
     expect(found.layers[1]!.methods.svd).toContain('linear layers')
     const table = await run('inspect model.onnx')
     expect(table.stdout).toMatch(
-      /^body +Conv +\[32, 32, 3, 3\] +\[1, 32, 32, 32\] +9\.25 k +37\.0 kB +9\.44 M +tucker spatial channel$/m,
+      /^body +Conv +\[32, 32, 3, 3\] +\[1, 32, 32, 32\] +9\.25 k +37\.0 kB +9\.44 M +tucker spatial channel cp tt$/m,
     )
   })
 
@@ -207,6 +219,22 @@ describe('whittle', () => {
     for (const [name, tensor] of initializers) expect(again.get(name)!.bytes).toEqual(tensor.bytes)
     const compared = await run('compare small.onnx again.onnx --json')
     expect(compared.code).toBe(0)
+  })
+
+  it.each(['cp', 'tt'])('decomposes by %s and replays it to the same outputs', async (method) => {
+    const { code, stdout } = await run(
+      `decompose model.onnx -o ${method}.onnx --method ${method} --budget macs=0.7 --align 4 --info ${method}.json --json`,
+    )
+    expect(code).toBe(0)
+    const { before, after, layers } = JSON.parse(stdout) as CompressionRecord
+    expect(after.macs! / before.macs!).toBeLessThanOrEqual(0.7)
+    expect(layers.map((layer) => layer.method)).toEqual([expect.stringMatching(new RegExp(`^${method}`))])
+    await run(`replay model.onnx --info ${method}.json --weights ${method}.onnx -o ${method}-again.onnx`)
+    const read = (name: string) => decodeModel(readFileSync(join(folder, name))).graph.initializers
+    const [written, again] = [read(`${method}.onnx`), read(`${method}-again.onnx`)]
+    expect([...again.keys()].sort()).toEqual([...written.keys()].sort())
+    for (const [name, tensor] of written) expect(again.get(name)!.bytes).toEqual(tensor.bytes)
+    expect((await run(`compare ${method}.onnx ${method}-again.onnx --max-error 0`)).code).toBe(0)
   })
 
   it('writes the same bytes for the same seed', async () => {
