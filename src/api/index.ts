@@ -6,6 +6,7 @@ export {
   type DecomposeOptions,
   decompose,
 } from './decompose.ts'
+export { type FinetuneRecord, finetune, type TrainingRuntime, type Tuned } from './finetune.ts'
 export { type InspectedLayer, type InspectedValue, type Inspection, type InspectOptions, inspect } from './inspect.ts'
 export { prepareModel } from './prepare.ts'
 export { type ReplayOptions, replay } from './replay.ts'

@@ -3,7 +3,10 @@ import * as api from '../api/index.ts'
 import type { DecomposeInfo } from '../compress/index.ts'
 import { type Dataset, type EvaluateOptions, evaluateModel, type ModelEvaluation } from '../data/index.ts'
 import type { Model } from '../graph/index.ts'
+import type { FinetuneOptions as CoreFinetuneOptions } from '../train/index.ts'
+import { checkpointFolder } from './checkpoint-folder.ts'
 import { defaultRuntime } from './runtime.ts'
+import { createWorkerLoader, type WorkerLoaderOptions } from './sample-workers.ts'
 
 /** Options of {@link decompose}. */
 export interface DecomposeOptions
@@ -65,4 +68,40 @@ export async function evaluate(
 ): Promise<ModelEvaluation> {
   const { data, ...rest } = options
   return evaluateModel((runtime ?? (await defaultRuntime())).evaluator, model, data, rest)
+}
+
+/** Options of {@link finetune}. */
+export interface FinetuneOptions extends CoreFinetuneOptions, Pick<WorkerLoaderOptions, 'sharedBytes' | 'script'> {
+  /** Folder for checkpoints; absent: none are written. */
+  readonly checkpoint?: string | undefined
+  /** Threads that prepare samples; default 1; 0: they are prepared between the engine's runs. */
+  readonly workers?: number | undefined
+}
+
+/**
+ * Trains a model further, on labels, on a teacher's answers, or on both.
+ *
+ * @param runtime default: `onnxruntime-node` with one thread per core.
+ * @example
+ * const data = datasets.cifar10('./cifar10', { split: 'train' })
+ * const evaluation = datasets.cifar10('./cifar10')
+ * const { model, record } = await finetune(small, { data, evaluation, teacher: original, epochs: 2, checkpoint: './run' })
+ * @throws WhittleError as `finetune` of the main door; `INVALID_ARGUMENT` when the folder cannot be used.
+ */
+export async function finetune(
+  model: Model,
+  options: FinetuneOptions,
+  runtime?: Pick<api.Runtime, 'evaluator'>,
+): Promise<api.Tuned> {
+  const { checkpoint, workers = 1, sharedBytes, script, ...rest } = options
+  const { evaluator } = runtime ?? (await defaultRuntime())
+  const { signal } = rest
+  return api.finetune(model, rest, {
+    evaluator,
+    checkpoints: checkpoint === undefined ? undefined : await checkpointFolder(checkpoint),
+    loader:
+      workers === 0
+        ? undefined
+        : (data, settings) => createWorkerLoader(data, settings, { workers, sharedBytes, script, signal }),
+  })
 }

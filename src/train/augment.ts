@@ -32,6 +32,28 @@ export function checkAugmentation({ crop = 0, cutout = 0, mixup = 0 }: Augmentat
     fail('INVALID_ARGUMENT', `Augmentation: mixup must be a number of at least 0; got ${mixup}.`)
 }
 
+/**
+ * Reads an augmentation as the command line has it: `crop=4,flip,cutout=8,mixup=0.2`.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` saying what is not understood.
+ */
+export function parseAugmentation(text: string): Augmentation {
+  const entries = text.split(',').map((part): [string, number | boolean] => {
+    const [name = '', value] = part.trim().split('=')
+    const number = value === undefined || value.trim() === '' ? Number.NaN : Number(value)
+    const known = name === 'flip' ? value === undefined : ['crop', 'cutout', 'mixup'].includes(name)
+    if (!known || (name !== 'flip' && !Number.isFinite(number)))
+      fail(
+        'INVALID_ARGUMENT',
+        `Augmentation '${text}': '${part}' is not understood; write any of crop=PIXELS, flip, cutout=PIXELS, mixup=ALPHA.`,
+      )
+    return [name, name === 'flip' ? true : number]
+  })
+  const augmentation: Augmentation = Object.fromEntries(entries)
+  checkAugmentation(augmentation)
+  return augmentation
+}
+
 /** What was drawn for one picture. */
 export interface Draw {
   /** Where the crop begins, relative to the picture: −crop … crop. */

@@ -4,6 +4,7 @@ import type { Dataset, Preprocess, PresetName } from '../data/index.ts'
 import type { Evaluator, Model } from '../graph/index.ts'
 import { type Augmentation, checkAugmentation } from './augment.ts'
 import type { CheckpointStore } from './checkpoint.ts'
+import type { HistoryEntry } from './finetuned.ts'
 import type { LossTerm } from './losses.ts'
 import { baseLearningRate, checkOptimizer, type Optimizer } from './optimizer.ts'
 import type { ObserveTypes } from './prepare.ts'
@@ -11,7 +12,7 @@ import type { SampleLoader, SampleSettings } from './samples.ts'
 import { checkSchedule, type Schedule } from './schedule.ts'
 import type { StepOptions } from './step-options.ts'
 
-/** Options of {@link finetune}. */
+/** Options of {@link finetuneNetwork}. */
 export interface FinetuneOptions
   extends TaskOptions,
     Pick<
@@ -57,6 +58,8 @@ export interface FinetuneOptions
   readonly patience?: number | undefined
   /** Steps between checkpoints; default: an epoch. */
   readonly checkpointEvery?: number | undefined
+  /** Called after every epoch and evaluation; must not throw. */
+  readonly onEntry?: ((entry: HistoryEntry) => void) | undefined
   /** Goes on from the store's checkpoint when it has one. Without this, a store with a checkpoint is refused. */
   readonly resume?: boolean | undefined
 }

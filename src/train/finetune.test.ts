@@ -8,7 +8,7 @@ import { GraphBuilder, type Model } from '../graph/index.ts'
 import { initialize } from '../networks/index.ts'
 import { Tensor, toFloat64 } from '../tensor/index.ts'
 import type { CheckpointStore } from './checkpoint.ts'
-import { finetune } from './finetune.ts'
+import { finetuneNetwork as finetune } from './finetune.ts'
 import type { FinetuneOptions, FinetuneRuntime } from './finetune-options.ts'
 
 /** Conv 1→6 → BatchNormalization → Relu → Flatten → Gemm → [N, 3] */

@@ -22,7 +22,7 @@ import {
 import type { EvaluationEntry, Finetuned, HistoryEntry } from './finetuned.ts'
 import { needsOf } from './losses.ts'
 import { unshareBatchNorms } from './parameters.ts'
-import { Pipeline } from './pipeline.ts'
+import { Pipeline, type PreparedRun } from './pipeline.ts'
 import { type PreparedNetwork, prepareNetwork, withWeights } from './prepare.ts'
 import { type SampleOrder, sampleOrder } from './sample-order.ts'
 import { createSampleLoader, type PreparedSamples, type SampleSettings } from './samples.ts'
@@ -40,7 +40,11 @@ import { createTrainingStep, type StepResult, type TrainingState, type TrainingS
  *   gradient; `NOT_FINITE` naming step and layer when the loss stops being a number (the last checkpoint stays);
  *   `PLAN_MISMATCH` when the checkpoint is of another run; `ABORTED`, after which a run can be resumed.
  */
-export async function finetune(model: Model, options: FinetuneOptions, runtime: FinetuneRuntime): Promise<Finetuned> {
+export async function finetuneNetwork(
+  model: Model,
+  options: FinetuneOptions,
+  runtime: FinetuneRuntime,
+): Promise<Finetuned> {
   const began = performance.now()
   const data = await options.data
   const evaluation = await options.evaluation
@@ -187,9 +191,9 @@ class Run {
     const { training, steps } = this.#session
     const { signal } = this.#options
     while (this.#step < steps && !this.#stopped) {
-      checkAborted(signal)
       const waited = performance.now()
-      const { start, count, samples } = await pipeline.next(this.#step, (from) => this.#boundary(from))
+      const { start, count, samples } = await this.#samples(pipeline)
+      checkAborted(signal)
       const ran = performance.now()
       this.#times.waiting += ran - waited
       const state = training.state()
@@ -205,6 +209,19 @@ class Run {
       this.#report(rates.at(-1)!)
       await this.#pause()
       await yieldToEventLoop()
+    }
+  }
+
+  /** The next samples; when the run was cancelled, a checkpoint of where it stands. */
+  async #samples(pipeline: Pipeline): Promise<PreparedRun> {
+    const { signal } = this.#options
+    try {
+      checkAborted(signal)
+      return await pipeline.next(this.#step, (from) => this.#boundary(from))
+    } catch (error) {
+      // Here a step and what follows it are complete, so that the run can go on from here as if nothing had been.
+      if (signal?.aborted) await this.#save()
+      throw error
     }
   }
 
@@ -254,7 +271,7 @@ class Run {
   #note(evaluation: EvaluationEntry | null): void {
     const { steps, loss, correct, gradientNorm } = this.#sums
     const samples = steps * this.#session.training.samplesPerStep
-    this.#history.push({
+    const entry: HistoryEntry = {
       step: this.#step,
       epoch: this.#step / this.#session.order.stepsPerEpoch,
       loss: loss / steps,
@@ -262,8 +279,10 @@ class Run {
       lr: this.#rate(this.#step - 1),
       gradientNorm,
       evaluation,
-    })
+    }
+    this.#history.push(entry)
     this.#sums = noSums()
+    this.#options.onEntry?.(entry)
   }
 
   #judge(evaluation: EvaluationEntry): void {

@@ -28,7 +28,7 @@ export type EvaluationEntry = {
   readonly samples: number
 }
 
-/** What {@link finetune} returns. */
+/** What {@link finetuneNetwork} returns. */
 export interface Finetuned {
   /** The given model's graph with new weights. */
   readonly model: Model

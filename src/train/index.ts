@@ -1,6 +1,6 @@
-export type { Augmentation } from './augment.ts'
+export { type Augmentation, parseAugmentation } from './augment.ts'
 export type { CheckpointStore } from './checkpoint.ts'
-export { finetune } from './finetune.ts'
+export { finetuneNetwork } from './finetune.ts'
 export type { FinetuneOptions, FinetuneRuntime, ResolvedOptions } from './finetune-options.ts'
 export type { EvaluationEntry, Finetuned, HistoryEntry } from './finetuned.ts'
 export type { FeaturePair, LossTerm } from './losses.ts'
@@ -12,9 +12,9 @@ export {
   createSampleLoader,
   type PreparedSamples,
   prepareSamples,
-  readable,
   type SampleLoader,
   type SampleSettings,
+  sampleReader,
   sizedFor,
 } from './samples.ts'
 export { learningRate, parseSchedule, type Schedule } from './schedule.ts'

@@ -156,7 +156,7 @@ function labelsOf({ labels }: Batch): Int32Array {
 }
 
 /** The dataset with random access; sources that only stream are read into memory, once. */
-export function readable(dataset: Dataset): (indices: Int32Array, signal?: AbortSignal) => Promise<Batch> {
+export function sampleReader(dataset: Dataset): (indices: Int32Array, signal?: AbortSignal) => Promise<Batch> {
   if (dataset.read) return (indices, signal) => dataset.read!(indices, signal)
   let all: Batch[] | undefined
   return async (indices) => {
@@ -183,7 +183,7 @@ function stack(rows: readonly Tensor[]): Tensor {
 /** Prepares samples in place, between the engine's runs; where there are no workers. */
 export function createSampleLoader(dataset: Dataset, settings: SampleSettings): SampleLoader {
   const sized = sizedFor(dataset, settings)
-  const read = readable(sized.dataset)
+  const read = sampleReader(sized.dataset)
   return {
     load: async (run, signal) => prepareSamples(await read(run.indices, signal), run, sized.settings),
     close: async () => undefined,

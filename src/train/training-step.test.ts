@@ -271,8 +271,9 @@ describe('createTrainingStep', () => {
 
   it('says so when no gradient reaches a parameter', async () => {
     const b = new GraphBuilder()
-    const weight = b.constant(randomTensor([12, 5], 1), 'weight')
-    const y = b.op('MatMul', [b.input('input', 'float32', ['batch', 12]), weight])
+    const weight = b.constant(randomTensor([192, 5], 1), 'weight')
+    const x = b.op('Flatten', [b.input('input', 'float32', ['batch', 3, 8, 8])])
+    const y = b.op('MatMul', [x, weight])
     b.op('Floor', [y], {}, 'logits')
     b.output('logits', 'float32', ['batch', 5])
     await expect(trainingOf(b.model())).rejects.toThrow(/^Parameter 'weight': must influence .* leads through Floor/)

@@ -1,0 +1,115 @@
+/** Fine-tuning of a whole model: train, keep the best weights, record. */
+import type { CompressionRecord, Measurement, Plan, Skip } from '../compress/index.ts'
+import { type Json, VERSION } from '../core/index.ts'
+import { observeShapes } from '../engine/index.ts'
+import { type Model, modelCost, modelHash } from '../graph/index.ts'
+import {
+  type Finetuned,
+  type FinetuneOptions,
+  type FinetuneRuntime,
+  finetuneNetwork,
+  type HistoryEntry,
+} from '../train/index.ts'
+import type { Runtime } from './runtime.ts'
+
+/** What fine-tuning did, beside what every record says. */
+export type FinetuneRecord = CompressionRecord & {
+  readonly history: readonly HistoryEntry[]
+  /** Steps that were taken, and the step whose weights were kept. */
+  readonly steps: number
+  readonly bestStep: number
+  readonly samplesPerSecond: number
+  /** Share of training time in which the engine waited for samples. */
+  readonly idleShare: number
+  readonly milliseconds: Finetuned['milliseconds']
+}
+
+/** What {@link finetune} returns. */
+export interface Tuned {
+  /** The given model with new weights: same nodes, same names, nothing of training in it. */
+  readonly model: Model
+  readonly record: FinetuneRecord
+}
+
+/** What fine-tuning runs on: the engine, and what the platform adds. */
+export type TrainingRuntime = Pick<Runtime, 'evaluator'> & Pick<FinetuneRuntime, 'checkpoints' | 'loader'>
+
+/**
+ * Trains a model further, on labels, on a teacher's answers, or on both.
+ *
+ * @example
+ * const { model, record } = await finetune(decomposed, { data: training, evaluation: test, teacher: original }, runtime)
+ * @throws WhittleError as `finetuneNetwork`: `INVALID_ARGUMENT`, `INVALID_DATA`, `UNSUPPORTED` for operators without
+ *   gradient, `NOT_FINITE` naming step and layer, `PLAN_MISMATCH` for a checkpoint of another run, `ABORTED`.
+ */
+export async function finetune(model: Model, options: FinetuneOptions, runtime: TrainingRuntime): Promise<Tuned> {
+  const { evaluator, checkpoints, loader } = runtime
+  const result = await finetuneNetwork(model, options, {
+    evaluator,
+    observe: (network, shapes) => observeShapes(evaluator, network, { ...shapes, signal: options.signal }),
+    checkpoints,
+    loader,
+  })
+  return { model: result.model, record: await recordOf(model, result, runtime) }
+}
+
+async function recordOf(model: Model, result: Finetuned, { evaluator }: TrainingRuntime): Promise<FinetuneRecord> {
+  const { parameters, bytes, macs } = modelCost(model, await observeShapes(evaluator, model).catch(() => new Map()))
+  const { frozen, unreached, warnings, milliseconds } = result
+  const skips: Skip[] = [
+    ...frozen.map((name) => ({ name, reason: 'It is frozen.' })),
+    ...unreached.map((name) => ({ name, reason: 'It has no influence on the loss.' })),
+  ]
+  const busy = milliseconds.training + milliseconds.waiting
+  const cost = { parameters, bytes, macs }
+  return {
+    whittle: VERSION,
+    method: 'finetune',
+    seed: result.options.seed,
+    plan: planOf(model, result, skips),
+    before: cost,
+    after: cost,
+    layers: [],
+    skips,
+    measured: measurementsOf(result),
+    warnings,
+    history: result.history,
+    steps: result.steps,
+    bestStep: result.bestStep,
+    samplesPerSecond: result.samplesPerSecond,
+    idleShare: busy > 0 ? milliseconds.waiting / busy : 0,
+    milliseconds,
+  }
+}
+
+function planOf(model: Model, result: Finetuned, skips: readonly Skip[]): Plan {
+  const { options, preprocess, data, evaluationData, stepsPerEpoch, trained, warnings } = result
+  const step: Json = JSON.parse(
+    JSON.stringify({ ...options, preprocess, data, evaluationData, stepsPerEpoch, trained }),
+  )
+  return {
+    method: 'finetune',
+    version: 1,
+    model: modelHash(model),
+    seed: options.seed,
+    steps: [step],
+    skips,
+    warnings,
+  }
+}
+
+function measurementsOf({ before, after, history, evaluationData, data, options }: Finetuned): Measurement[] {
+  const measured: Measurement[] = []
+  if (before && after && evaluationData !== null) {
+    const common = { data: evaluationData, samples: after.samples, command: 'finetune' }
+    measured.push({ metric: 'top1', before: before.top1, after: after.top1, ...common })
+    if (after.top5 !== null) measured.push({ metric: 'top5', before: before.top5, after: after.top5, ...common })
+    measured.push({ metric: 'loss', before: before.loss, after: after.loss, ...common })
+  }
+  const [first, last] = [history[0], history.at(-1)]
+  if (first && last) {
+    const samples = last.step * options.batch * options.accumulate
+    measured.push({ metric: 'training loss', before: first.loss, after: last.loss, data, samples, command: 'finetune' })
+  }
+  return measured
+}
