@@ -3,7 +3,8 @@
  *
  * The tensor is seen as `[before, i_n, after]` and contracted with the Khatri–Rao product of the modes on its longer
  * side first, some rows of the product at a time, then with that of the shorter side. Neither the unfolding nor the
- * whole Khatri–Rao product is ever formed; extra memory is min(before, after) · i_n · rank numbers.
+ * whole Khatri–Rao product is ever formed; extra memory is min(before, after) · i_n · rank numbers. Runs where it is
+ * called, on one thread; `unfoldingDotKhatriRaoWith` of `whittle-nn/decompose` does the same on an engine.
  *
  * Sources: Kolda, Bader, "Tensor decompositions and applications", SIAM Review 51(3), 2009, section 3.4; the order of
  * contraction: Phan, Tichavský, Cichocki, "Fast alternating LS algorithms for high order CANDECOMP/PARAFAC tensor

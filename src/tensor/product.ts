@@ -2,11 +2,12 @@
  * The matrix product under every operation of tensor algebra: blocked, accumulated in float64, over operands in place.
  *
  * Blocks of both operands are packed into float64 panels, four rows and four columns at a time, so that the innermost
- * loop keeps sixteen sums in registers and reads memory in order, whatever the strides and element types. Row indices
+ * loop (WebAssembly) keeps sixteen sums in registers and reads memory in order, whatever the strides and types. Row indices
  * may be split in two: a mode in the middle of a tensor is multiplied without permuting the tensor first.
  *
  * Source of the scheme: Goto, van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008.
  */
+import { COLUMNS, DEPTH, PANEL, panelKernel, ROWS } from './panel-kernel.ts'
 import type { Reals } from './reals.ts'
 
 /** Where rows lie: row ρ at `⌊ρ / inner⌋ · outerStride + (ρ mod inner) · innerStride`. */
@@ -24,12 +25,6 @@ export interface Block {
   readonly rows: Rows
   readonly columnStride: number
 }
-
-const PANEL = 4
-/** Rows, columns and depth of the blocks: 256 KB of packed rows and of sums, 512 KB of packed columns. */
-const ROWS = 128
-const COLUMNS = 256
-const DEPTH = 256
 
 /** Rows that lie one after the other, `stride` apart. */
 export function evenRows(stride: number): Rows {
@@ -60,21 +55,18 @@ export function multiplyInto(
   add = false,
 ): void {
   const width = Math.min(COLUMNS, roundUp(n))
-  const height = Math.min(ROWS, roundUp(m))
-  const packedA = new Float64Array(height * Math.min(k, DEPTH))
-  const packedB = new Float64Array(Math.min(k, DEPTH) * width)
-  const sums = new Float64Array(height * width)
+  const { left, right, sums, multiply } = panelKernel()
   for (let j0 = 0; j0 < n; j0 += COLUMNS) {
     const columns = Math.min(COLUMNS, n - j0)
     for (let i0 = 0; i0 < m; i0 += ROWS) {
       const rows = Math.min(ROWS, m - i0)
-      sums.fill(0)
+      sums.fill(0, 0, roundUp(rows) * width)
       for (let p0 = 0; p0 < k; p0 += DEPTH) {
         const depth = Math.min(DEPTH, k - p0)
-        packRows(a, i0, rows, p0, depth, packedA)
+        packRows(a, i0, rows, p0, depth, left)
         // Columns that are packed already stay, when all the depth fits into one block.
-        if (i0 === 0 || k > DEPTH) packColumns(b, p0, depth, j0, columns, packedB)
-        multiplyPanels(packedA, rows, packedB, columns, depth, sums, width)
+        if (i0 === 0 || k > DEPTH) packColumns(b, p0, depth, j0, columns, right)
+        multiply(rows, columns, depth, width)
       }
       store(c, i0, rows, j0, columns, sums, width, add)
     }
@@ -120,77 +112,6 @@ function packColumns(b: Block, p0: number, depth: number, j0: number, columns: n
         packed[at + lane] = j + lane < columns ? data[row + (j + lane) * columnStride]! : 0
     }
   }
-}
-
-function multiplyPanels(
-  a: Float64Array,
-  rows: number,
-  b: Float64Array,
-  columns: number,
-  depth: number,
-  sums: Float64Array,
-  width: number,
-): void {
-  for (let j = 0; j < columns; j += PANEL)
-    for (let i = 0; i < rows; i += PANEL) multiplyPanel(a, i * depth, b, j * depth, depth, sums, i * width + j, width)
-}
-
-/** sums[4, 4] += a[depth, 4]ᵀ b[depth, 4]. */
-function multiplyPanel(
-  a: Float64Array,
-  aStart: number,
-  b: Float64Array,
-  bStart: number,
-  depth: number,
-  sums: Float64Array,
-  start: number,
-  width: number,
-): void {
-  let [c00, c01, c02, c03] = [0, 0, 0, 0]
-  let [c10, c11, c12, c13] = [0, 0, 0, 0]
-  let [c20, c21, c22, c23] = [0, 0, 0, 0]
-  let [c30, c31, c32, c33] = [0, 0, 0, 0]
-  let x = aStart
-  let y = bStart
-  for (let p = 0; p < depth; p++) {
-    const a0 = a[x]!
-    const a1 = a[x + 1]!
-    const a2 = a[x + 2]!
-    const a3 = a[x + 3]!
-    const b0 = b[y]!
-    const b1 = b[y + 1]!
-    const b2 = b[y + 2]!
-    const b3 = b[y + 3]!
-    c00 += a0 * b0
-    c01 += a0 * b1
-    c02 += a0 * b2
-    c03 += a0 * b3
-    c10 += a1 * b0
-    c11 += a1 * b1
-    c12 += a1 * b2
-    c13 += a1 * b3
-    c20 += a2 * b0
-    c21 += a2 * b1
-    c22 += a2 * b2
-    c23 += a2 * b3
-    c30 += a3 * b0
-    c31 += a3 * b1
-    c32 += a3 * b2
-    c33 += a3 * b3
-    x += PANEL
-    y += PANEL
-  }
-  addRow(sums, start, c00, c01, c02, c03)
-  addRow(sums, start + width, c10, c11, c12, c13)
-  addRow(sums, start + 2 * width, c20, c21, c22, c23)
-  addRow(sums, start + 3 * width, c30, c31, c32, c33)
-}
-
-function addRow(sums: Float64Array, at: number, a: number, b: number, c: number, d: number): void {
-  sums[at]! += a
-  sums[at + 1]! += b
-  sums[at + 2]! += c
-  sums[at + 3]! += d
 }
 
 function store(
