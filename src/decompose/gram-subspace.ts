@@ -17,7 +17,7 @@ export interface GramSubspaceOptions {
   /** Rows `[rank, n]` that nearly span the subspace; without, sums of rows of the matrix. Not written to. */
   readonly start?: Matrix64 | undefined
   /** Polynomials applied, default 1 to a given start and 2 to a random one; each multiplies by the matrix twice. */
-  readonly steps?: number
+  readonly steps?: number | undefined
   /** Of the random start; default 0. */
   readonly seed?: number
   readonly signal?: AbortSignal | undefined

@@ -68,11 +68,12 @@ interface Job<T extends Reals> {
   readonly tick: () => void
 }
 
-/** Bases with one vector per row, and the tensor projected on the outputs' `[ro, i, k]`. */
+/** Bases with one vector per row, and the tensor projected on the outputs' `[ro, i, k]`, where it was kept. */
 interface Bases<T extends Reals> {
-  readonly output: Matrix<T>
+  /** Absent: unknown yet. */
+  readonly output: Matrix<T> | undefined
   readonly input: Matrix<T>
-  readonly projected: T
+  readonly projected: T | undefined
 }
 
 /**
@@ -118,15 +119,15 @@ export async function tucker2<T extends Reals>(
     bases = await truncate(job, sweeps)
     for (let sweep = 0; sweep < sweeps; sweep++) bases = await improve(job, bases, 'float64')
   } else {
-    bases = await improve(job, { output: undefined, input: await sketchedInputs(job, products) }, products)
-    for (let sweep = 1; sweep < sweeps; sweep++) bases = await improve(job, bases, products)
+    bases = { output: undefined, input: await sketchedInputs(job, products), projected: undefined }
+    for (let sweep = 1; sweep <= sweeps; sweep++) bases = await improve(job, bases, products, sweep === sweeps)
   }
   let core = await coreOf(job, bases)
   if (sweeps > 0 && products === 'float32' && isLarge(tensor.dims) && energy - sumOfSquares(core) < PRECISE * energy) {
     bases = await improve(job, bases, 'float64')
     core = await coreOf(job, bases)
   }
-  const { output, input } = bases
+  const [output, input] = [bases.output!, bases.input]
   const relativeError = await projectionError(energy, sumOfSquares(core), async () =>
     squaredDistance(engine, { rows: o, cols: i * k, data: tensor.data }, transposed(output), {
       rows: ro,
@@ -209,7 +210,8 @@ async function sketchedInputs<T extends Reals>(job: Job<T>, products: Products):
     width < o
       ? (await gramOfInputs(job, randomSigns(tensor.data, width, o, seed), products, false)).gram
       : await modeGram(engine, tensor.data, tensor.dims, { products, signal })
-  return toTypeOf(await leading(job, gram, ri, undefined), tensor.data)
+  // What is left to gain here, the sweeps gain anyway.
+  return toTypeOf(await leading(job, gram, ri, undefined, 1), tensor.data)
 }
 
 function randomSigns<T extends Reals>(like: T, rows: number, cols: number, seed: number): Matrix<T> {
@@ -226,16 +228,17 @@ function randomSigns<T extends Reals>(like: T, rows: number, cols: number, seed:
 /** One sweep: better outputs for the inputs there are, then better inputs for these. */
 async function improve<T extends Reals>(
   job: Job<T>,
-  { output: previous, input }: { readonly output: Matrix<T> | undefined; readonly input: Matrix<T> },
+  { output: previous, input }: Bases<T>,
   products: Products,
+  isLast = true,
 ): Promise<Bases<T>> {
   const { tensor, ranks, tick } = job
   const [ro, ri] = ranks
   tick()
   const output = toTypeOf(await leading(job, await gramOfOutputs(job, input, products), ro, previous), tensor.data)
   tick()
-  const { gram, projected } = await gramOfInputs(job, output, products, true)
-  return { output, input: toTypeOf(await leading(job, gram, ri, input), tensor.data), projected: projected! }
+  const { gram, projected } = await gramOfInputs(job, output, products, isLast)
+  return { output, input: toTypeOf(await leading(job, gram, ri, input), tensor.data), projected }
 }
 
 /** The outputs' Gram matrix of the tensor with its inputs projected on a basis `[r, i]`. */
@@ -279,9 +282,10 @@ async function leading<T extends Reals>(
   gram: Matrix64,
   rank: number,
   previous: Matrix<T> | undefined,
+  steps?: number,
 ): Promise<Matrix64> {
   if (gram.rows > LARGEST_EXACT)
-    return gramSubspaceRows(engine, gram, rank, { start: previous && toMatrix64(previous), seed, signal })
+    return gramSubspaceRows(engine, gram, rank, { start: previous && toMatrix64(previous), steps, seed, signal })
   const { vectors } = await symmetricEigen(engine, gram, { count: rank, signal })
   return transposed(vectors!)
 }
@@ -289,5 +293,5 @@ async function leading<T extends Reals>(
 /** `[ro, ri, k]` */
 async function coreOf<T extends Reals>({ engine, tensor, ranks }: Job<T>, { input, projected }: Bases<T>): Promise<T> {
   const [, i, k] = tensor.dims
-  return (await engine.multiplySlices(input, { dims: [ranks[0], i, k], data: projected })).data
+  return (await engine.multiplySlices(input, { dims: [ranks[0], i, k], data: projected! })).data
 }
