@@ -11,7 +11,7 @@ import { fromNumbers, isFloat, sizeOf } from '../tensor/index.ts'
 import { Emitter, type Typed } from './emitter.ts'
 import { describeCut, describeRoute, findPaths, type Paths } from './paths.ts'
 import { GRADIENT_RULES } from './rules/index.ts'
-import type { RuleContext } from './rules/rule.ts'
+import type { GradientRule, GradientRules, RuleContext } from './rules/rule.ts'
 
 /** The opset that gradient graphs need at least: reductions take their axes as an input since 18. */
 export const GRADIENT_OPSET = 18
@@ -29,6 +29,8 @@ export interface GradientOptions {
    * is the name of a value of the model, of the same shape.
    */
   readonly seeds?: ReadonlyMap<string, string> | undefined
+  /** Rules to take instead of those of {@link GRADIENT_RULES}, by operator; e.g. other formulations of convolutions. */
+  readonly rules?: GradientRules | undefined
 }
 
 /** What {@link gradient} gives. */
@@ -75,7 +77,7 @@ export function gradient(model: Model, options: GradientOptions): GradientGraph 
     seeds.set(options.loss, seed === undefined ? one : emit.add(seed, one))
   }
   const forward = graph.nodes.length
-  const settled = walkBack(emit, new GraphIndex(graph), paths, seeds)
+  const settled = walkBack(emit, new GraphIndex(graph), paths, seeds, { ...GRADIENT_RULES, ...options.rules })
   const gradients = new Map<string, string>()
   for (const value of options.withRespectTo)
     gradients.set(value, settled(value) ?? fail('INVALID_ARGUMENT', describeCut(graph, value, targets, types)))
@@ -121,6 +123,7 @@ function walkBack(
   index: GraphIndex,
   paths: Paths,
   seeds: ReadonlyMap<string, string>,
+  rules: GradientRules,
 ): (value: string) => string | undefined {
   const parts = new Map<string, string[]>([...seeds].map(([value, seed]) => [value, [seed]]))
   const settled = (value: string): string | undefined => {
@@ -132,7 +135,7 @@ function walkBack(
   for (const node of paths.nodes.toReversed()) {
     const gradients = node.outputs.map((value) => (paths.values.has(value) ? settled(value) : undefined))
     if (gradients.every((value) => value === undefined)) continue
-    const rule = ruleOf(node, paths)
+    const rule = ruleOf(node, paths, rules)
     const inputs = [...node.inputs]
     const results = rule(contextOf(emit, index, node, paths, gradients))
     for (const [at, value] of inputs.entries()) {
@@ -175,9 +178,8 @@ function unbroadcast(emit: Emitter, node: Node, value: string, part: string): st
   return fitted
 }
 
-function ruleOf(node: Node, paths: Paths): (typeof GRADIENT_RULES)[string] {
-  const known = node.domain === '' && Object.hasOwn(GRADIENT_RULES, node.opType)
-  const rule = known ? GRADIENT_RULES[node.opType] : undefined
+function ruleOf(node: Node, paths: Paths, rules: GradientRules): GradientRule {
+  const rule = node.domain === '' && Object.hasOwn(rules, node.opType) ? rules[node.opType] : undefined
   if (rule) return rule
   const operator = node.domain === '' ? node.opType : `${node.domain}::${node.opType}`
   const why = subgraphsOf(node).length > 0 ? `${operator}; subgraphs are not differentiated` : operator

@@ -7,7 +7,7 @@
  */
 import { constantMatrix } from './axis-map.ts'
 import { type ConvGeometry, type Formulation, isDense, padSpatial, product, tapOf } from './conv-geometry.ts'
-import { reach, tapsOf, type Window } from './window.ts'
+import { reach, type SlidingWindow, tapsOf } from './window.ts'
 
 const isDepthwise = ({ groups, inChannels }: ConvGeometry): boolean => groups === inChannels && groups > 1
 
@@ -65,7 +65,7 @@ const rowProducts: Formulation = {
 }
 
 /** The window without its last axis. */
-function lastAxisLeftOut(window: ConvGeometry): Window {
+function lastAxisLeftOut(window: ConvGeometry): SlidingWindow {
   const rest = (list: readonly number[]): number[] => list.slice(0, -1)
   return {
     input: rest(window.input),

@@ -1,9 +1,9 @@
 /** What the formulations of a convolution's gradients are written in terms of. */
 import type { Emitter } from '../emitter.ts'
-import type { Window } from './window.ts'
+import type { SlidingWindow } from './window.ts'
 
 /** A convolution `[N, C, input…] * [K, C / groups, kernel…] → [N, K, output…]`. */
-export interface ConvGeometry extends Window {
+export interface ConvGeometry extends SlidingWindow {
   readonly batch: number
   /** C. */
   readonly inChannels: number
@@ -42,7 +42,7 @@ export function zeros(count: number): number[] {
 }
 
 /** A value with padding along the axes from `first` on; negative amounts, which crop, are left to what slices it. */
-export function padSpatial(emit: Emitter, x: string, { before, after }: Window, first: number): string {
+export function padSpatial(emit: Emitter, x: string, { before, after }: SlidingWindow, first: number): string {
   const rank = emit.shape(x).length
   const around = (amounts: readonly number[]): number[] => [
     ...zeros(first),
@@ -53,7 +53,7 @@ export function padSpatial(emit: Emitter, x: string, { before, after }: Window, 
 }
 
 /** The elements of a padded input that one element of the kernel meets, one per position of the window. */
-export function tapOf(emit: Emitter, x: string, tap: readonly number[], window: Window, first: number): string {
+export function tapOf(emit: Emitter, x: string, tap: readonly number[], window: SlidingWindow, first: number): string {
   const { output, strides } = window
   const axes = output.map((_, axis) => first + axis)
   const ends = output.map((count, axis) => tap[axis]! + (count - 1) * strides[axis]! + 1)

@@ -6,7 +6,7 @@ import { zeros } from './conv-geometry.ts'
 import { scatterAdd } from './pieces.ts'
 import type { GradientRules, RuleContext } from './rule.ts'
 import { sameAttributes } from './same-attributes.ts'
-import { isTiling, poolingWindow, type Window } from './window.ts'
+import { isTiling, poolingWindow, type SlidingWindow } from './window.ts'
 
 function maxPool(context: RuleContext): readonly string[] {
   const window = poolingWindow(context)
@@ -19,7 +19,7 @@ function maxPool(context: RuleContext): readonly string[] {
  * found by a second pooling: elements equal to their window's maximum get their rank from the end of the window, the
  * others 0, and the largest rank of a window is that of the first maximum.
  */
-function toFirstOfTile({ emit, inputs, outputs, gradients }: RuleContext, window: Window): string {
+function toFirstOfTile({ emit, inputs, outputs, gradients }: RuleContext, window: SlidingWindow): string {
   const { input, output, kernel } = window
   const covered = output.map((count, axis) => count * kernel[axis]!)
   const left = input.map((extent, axis) => extent - covered[axis]!)

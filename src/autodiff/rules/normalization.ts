@@ -6,7 +6,7 @@
  * @see J. L. Ba, J. R. Kiros, G. E. Hinton, Layer Normalization, 2016; Y. Wu, K. He, Group Normalization, 2018
  */
 import { float, floatAttribute, intAttribute, intsAttribute } from '../../graph/index.ts'
-import { fromNumbers, sizeOf } from '../../tensor/index.ts'
+import { sizeOf, Tensor } from '../../tensor/index.ts'
 import type { Emitter } from '../emitter.ts'
 import { constantMatrix, mapAxis } from './axis-map.ts'
 import type { GradientRule, GradientRules, RuleContext } from './rule.ts'
@@ -27,7 +27,8 @@ function standardize(emit: Emitter, x: string, axes: readonly number[], epsilon:
   if (trailing && emit.type(x).dtype === 'float32') {
     // One fused operator. In float64 its statistics are float32.
     const extents = shape.slice(first)
-    const ones = emit.tensor(fromNumbers(new Float64Array(sizeOf(extents)).fill(1), extents, 'float32'))
+    const one = Tensor.of(Float32Array.of(1), [1])
+    const ones = emit.op('ConstantOfShape', [emit.integers(extents)], extents, { value: one }, 'float32')
     const small = { dtype: 'float32', shape: shape.map((extent, axis) => (axis < first ? extent : 1)) } as const
     const types = [{ dtype: 'float32', shape }, small, small] as const
     const attributes = { axis: first, epsilon: float(epsilon) }

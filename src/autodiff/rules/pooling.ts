@@ -6,10 +6,10 @@ import { constantMatrix, mapAxis, repeatSpatial } from './axis-map.ts'
 import { MAX_POOL_RULES } from './max-pool.ts'
 import { type GradientRules, mergeRules, type RuleContext } from './rule.ts'
 import { sameAttributes } from './same-attributes.ts'
-import { isExact, isTiling, poolingWindow, type Window } from './window.ts'
+import { isExact, isTiling, poolingWindow, type SlidingWindow } from './window.ts'
 
 /** The sum, for every input element, of the values of the windows it lies in. */
-function spread(emit: Emitter, x: string, window: Window): string {
+function spread(emit: Emitter, x: string, window: SlidingWindow): string {
   const { input, output, kernel, strides, dilations, before } = window
   if (isTiling(window) && isExact(window) && emit.type(x).dtype === 'float32') return repeatSpatial(emit, x, kernel)
   let value = x
@@ -24,7 +24,7 @@ function spread(emit: Emitter, x: string, window: Window): string {
 }
 
 /** How many elements of the input, padding not counted, the windows have: one factor per axis. */
-function counts({ input, output, kernel, strides, dilations, before }: Window): Float64Array {
+function counts({ input, output, kernel, strides, dilations, before }: SlidingWindow): Float64Array {
   const perAxis = input.map((extent, axis) =>
     Array.from({ length: output[axis]! }, (_, position) => {
       const first = position * strides[axis]! - before[axis]!

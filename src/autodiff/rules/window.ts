@@ -3,7 +3,7 @@ import { intsAttribute, type Node, stringAttribute } from '../../graph/index.ts'
 import type { RuleContext } from './rule.ts'
 
 /** A window sliding over the spatial axes; every list has one entry per spatial axis. */
-export interface Window {
+export interface SlidingWindow {
   /** Extents of what the window slides over. */
   readonly input: readonly number[]
   /** Number of positions. */
@@ -21,7 +21,7 @@ export interface Window {
 }
 
 /** Extents that a kernel covers: `(kernel − 1) · dilation + 1`. */
-export function reach({ kernel, dilations }: Pick<Window, 'kernel' | 'dilations'>): number[] {
+export function reach({ kernel, dilations }: Pick<SlidingWindow, 'kernel' | 'dilations'>): number[] {
   return kernel.map((extent, axis) => (extent - 1) * dilations[axis]! + 1)
 }
 
@@ -31,7 +31,7 @@ export function windowOf(
   input: readonly number[],
   output: readonly number[],
   kernel: readonly number[],
-): Window {
+): SlidingWindow {
   const ones = kernel.map(() => 1)
   const strides = intsAttribute(node, 'strides', ones)
   const dilations = intsAttribute(node, 'dilations', ones)
@@ -43,7 +43,7 @@ export function windowOf(
 }
 
 /** The window of a pooling node. */
-export function poolingWindow({ emit, node, inputs, outputs }: RuleContext): Window {
+export function poolingWindow({ emit, node, inputs, outputs }: RuleContext): SlidingWindow {
   const input = emit.shape(inputs[0]!).slice(2)
   const kernel = intsAttribute(node, 'kernel_shape', input)
   return windowOf(node, input, emit.shape(outputs[0]!).slice(2), kernel)
@@ -67,12 +67,12 @@ function padsBefore(node: Node, needed: readonly number[]): number[] {
 }
 
 /** Whether nothing is added or left over at either end. */
-export function isExact({ before, after }: Window): boolean {
+export function isExact({ before, after }: SlidingWindow): boolean {
   return [...before, ...after].every((amount) => amount === 0)
 }
 
 /** Whether the windows tile the input: next to each other, without padding; trailing elements may be left over. */
-export function isTiling({ kernel, strides, dilations, before, after }: Window): boolean {
+export function isTiling({ kernel, strides, dilations, before, after }: SlidingWindow): boolean {
   return kernel.every(
     (extent, axis) =>
       extent === strides[axis] && (dilations[axis] === 1 || extent === 1) && before[axis] === 0 && after[axis]! <= 0,
@@ -80,7 +80,7 @@ export function isTiling({ kernel, strides, dilations, before, after }: Window):
 }
 
 /** Offsets of the kernel's elements in input elements, row-major: `index · dilation` per axis. */
-export function tapsOf({ kernel, dilations }: Window): number[][] {
+export function tapsOf({ kernel, dilations }: SlidingWindow): number[][] {
   let taps: number[][] = [[]]
   for (const [axis, extent] of kernel.entries())
     taps = taps.flatMap((tap) => Array.from({ length: extent }, (_, at) => [...tap, at * dilations[axis]!]))
