@@ -1,4 +1,5 @@
-// AssemblyScript: the innermost loops of matrix products in float64, over operands packed in panels.
+// AssemblyScript: the innermost loops of matrix products in float64, over operands packed in panels, and of Khatri–Rao
+// products in float32.
 //
 // Compiled by scripts/build-wasm.mjs into src/tensor/panels-wasm.generated.ts; not part of the TypeScript projects. The
 // host owns the memory and passes byte addresses; nothing is allocated here.
@@ -70,5 +71,34 @@ export function multiplyPanels(
       target += 4 * stride
     }
     b += panel
+  }
+}
+
+/**
+ * out = each of `count` rows of float32 numbers times `factors`, element by element; products in float64, rounded once.
+ *
+ * @param factors `[rank]`, float64. @param rows,out `[count, rank]`, float32.
+ */
+export function scaleRows(factors: usize, rows: usize, count: i32, rank: i32, out: usize): void {
+  const whole = rank - (rank & 3)
+  for (let row = 0; row < count; row++) {
+    let at = factors
+    let r = 0
+    for (; r < whole; r += 4) {
+      const x = v128.load(rows)
+      const low = f64x2.mul(v128.load(at), f64x2.promote_low_f32x4(x))
+      const high = f64x2.mul(v128.load(at, 16), f64x2.promote_low_f32x4(i64x2.shuffle(x, x, 1, 0)))
+      const packed = i64x2.shuffle(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2)
+      v128.store(out, packed)
+      at += 32
+      rows += 16
+      out += 16
+    }
+    for (; r < rank; r++) {
+      store<f32>(out, <f32>(load<f64>(at) * <f64>load<f32>(rows)))
+      at += 8
+      rows += 4
+      out += 4
+    }
   }
 }

@@ -1,4 +1,5 @@
 /** Rows of a Khatri–Rao product, some at a time, so that those who need them once need not keep them all. */
+import { panelKernel } from './panel-kernel.ts'
 import type { Reals } from './reals.ts'
 
 /** A matrix `[rows, rank]`, row-major. */
@@ -30,6 +31,7 @@ export function khatriRaoRowsInto(
     if (count > 0) out.set(top)
     return
   }
+  const timesLast = rowScaler(last, out, rank)
   const index = indexOf(matrices, first)
   let begin = index[outer.length]!
   let stale = 0
@@ -37,10 +39,7 @@ export function khatriRaoRowsInto(
     for (let level = stale; level < outer.length; level++)
       times(prefix[level]!, outer[level]!.data, index[level]! * rank, prefix[level + 1]!)
     const rows = Math.min(count - row, last.rows - begin)
-    const part = last.data.subarray(begin * rank, (begin + rows) * rank)
-    const target = out.subarray(row * rank, (row + rows) * rank)
-    if (part instanceof Float32Array && target instanceof Float32Array) timesSingles(top, part, target)
-    else timesRows(top, part, target)
+    timesLast(top, begin, rows, row)
     row += rows
     begin = 0
     // The next index; every prefix that a changed one is part of has to be made again.
@@ -69,16 +68,30 @@ function times(a: Float64Array, b: Reals, start: number, out: Float64Array): voi
   for (let r = 0; r < out.length; r++) out[r] = a[r]! * b[start + r]!
 }
 
-/** Each row of `rows` times `factors`. */
-function timesRows(factors: Float64Array, rows: Reals, out: Reals): void {
-  const rank = factors.length
-  for (let start = 0; start < rows.length; start += rank)
-    for (let r = 0; r < rank; r++) out[start + r] = factors[r]! * rows[start + r]!
-}
+/** Writes `count` rows of a matrix from `begin` on, each times `factors`, to rows `row` … of the result. */
+type RowScaler = (factors: Float64Array, begin: number, count: number, row: number) => void
 
-/** {@link timesRows} for float32, twice as fast as a loop that has to expect both types. */
-function timesSingles(factors: Float64Array, rows: Float32Array, out: Float32Array): void {
-  const rank = factors.length
-  for (let start = 0; start < rows.length; start += rank)
-    for (let r = 0; r < rank; r++) out[start + r] = factors[r]! * rows[start + r]!
+/** In WebAssembly for float32 matrices that fit into its memory, which this fills; nothing else may, until the end. */
+function rowScaler({ data }: FactorRows, out: Reals, rank: number): RowScaler {
+  if (data instanceof Float32Array && out instanceof Float32Array && rank > 0) {
+    const { left, rows32, scaled32, scale } = panelKernel()
+    const most = Math.floor(scaled32.length / rank)
+    if (data.length <= rows32.length && most > 0 && rank <= left.length) {
+      rows32.set(data)
+      return (factors, begin, count, row) => {
+        left.set(factors)
+        for (let done = 0; done < count; done += most) {
+          const part = Math.min(most, count - done)
+          scale(begin + done, part, rank)
+          out.set(scaled32.subarray(0, part * rank), (row + done) * rank)
+        }
+      }
+    }
+  }
+  return (factors, begin, count, row) => {
+    for (let k = 0; k < count; k++) {
+      const [from, to] = [(begin + k) * rank, (row + k) * rank]
+      for (let r = 0; r < rank; r++) out[to + r] = factors[r]! * data[from + r]!
+    }
+  }
 }

@@ -67,3 +67,15 @@ test('operands that do not fit are refused with both numbers', () => {
   expect(() => kronecker([a], { skipMatrix: 0 })).toThrow('needs a matrix besides the one to skip; got one in all.')
   expect(() => kronecker([])).toThrow('kronecker: needs at least one tensor; got none.')
 })
+
+test.each([
+  [3, 4, 5],
+  [2, 700, 1],
+  [3, 12_000, 7],
+  [2, 20_000, 7],
+])('float32 products of [%i, %i] rows are those of float64, rounded once, at every length', (m, n, rank) => {
+  const [a, b] = [randomTensor([m, rank], 1), randomTensor([n, rank], 2)]
+  const { data } = khatriRao([a, b])
+  const wide = khatriRao([a, b].map((one) => Tensor.of(toFloat64(one), one.shape)))
+  expect(data).toEqual(Float32Array.from(wide.data as Float64Array))
+})

@@ -1,5 +1,5 @@
 /**
- * The innermost loops of matrix products, in WebAssembly, and the memory they work in.
+ * The innermost loops of matrix products and Khatri–Rao products, in WebAssembly, and the memory they work in.
  *
  * One instance of a small module (compiled at the first product, at once: browsers allow that up to 4 KB) and one
  * memory of a megabyte serve all products, which run to their end one after the other.
@@ -23,6 +23,12 @@ export interface PanelKernel {
   readonly sums: Float64Array
   /** sums += left @ right; rows and columns are rounded up to fours. */
   multiply(rows: number, columns: number, depth: number, width: number): void
+  /** {@link right} as float32 numbers: rows for {@link scale}. */
+  readonly rows32: Float32Array
+  /** {@link sums} as float32 numbers: results of {@link scale}. */
+  readonly scaled32: Float32Array
+  /** `count` rows of {@link rows32} from `first` on, each times the first `rank` numbers of {@link left}. */
+  scale(first: number, count: number, rank: number): void
 }
 
 const PAGE = 65536
@@ -41,6 +47,13 @@ function createKernel(): PanelKernel {
   const memory = new WebAssembly.Memory({ initial: Math.ceil(end / PAGE) })
   const bytes = Uint8Array.from(atob(PANELS_WASM), (character) => character.charCodeAt(0))
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } })
+  const scaleRows = exports.scaleRows as (
+    factors: number,
+    rows: number,
+    count: number,
+    rank: number,
+    out: number,
+  ) => void
   const multiplyPanels = exports.multiplyPanels as (
     a: number,
     rows: number,
@@ -55,5 +68,8 @@ function createKernel(): PanelKernel {
     right: new Float64Array(memory.buffer, right, lengths[1]),
     sums: new Float64Array(memory.buffer, sums, lengths[2]),
     multiply: (rows, columns, depth, width) => multiplyPanels(left, rows, right, columns, depth, sums, width),
+    rows32: new Float32Array(memory.buffer, right, 2 * lengths[1]),
+    scaled32: new Float32Array(memory.buffer, sums, 2 * lengths[2]),
+    scale: (first, count, rank) => scaleRows(left, right + 4 * first * rank, count, rank, sums),
   }
 }
