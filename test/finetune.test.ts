@@ -1,0 +1,117 @@
+/** `whittle finetune` as a user runs it: on the bundled network and pictures, and killed again and again. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { beforeAll, describe, expect, it } from 'vitest'
+import type { FinetuneRecord } from '../src/api/index.ts'
+import { createRandom } from '../src/core/index.ts'
+import type { Model } from '../src/graph/index.ts'
+import { decodeModel, encodeModel } from '../src/onnx/index.ts'
+import { toFloat64 } from '../src/tensor/index.ts'
+import { buildOnce, scratchFolder, whittle } from './support/command.ts'
+import { cifarBatch, smallNetwork } from './support/small-network.ts'
+import { relativeErrorOf } from './support/tensors.ts'
+
+const examples = fileURLToPath(new URL('../examples', import.meta.url))
+const original = join(examples, 'models', 'resnet20-cifar10.onnx')
+const pictures = `cifar10:${join(examples, 'data', 'cifar10')}`
+
+let folder = ''
+
+beforeAll(() => {
+  buildOnce()
+  folder = scratchFolder()
+  writeFileSync(join(folder, 'model.onnx'), encodeModel(smallNetwork({ channels: 8 })))
+  mkdirSync(join(folder, 'data'))
+  writeFileSync(join(folder, 'data', 'data_batch_1.bin'), cifarBatch(100))
+  writeFileSync(join(folder, 'data', 'test_batch.bin'), cifarBatch(40))
+})
+
+const modelAt = (name: string): Model => decodeModel(readFileSync(join(folder, name)))
+
+function difference(a: Model, b: Model): number {
+  const errors = [...a.graph.initializers].map(([name, tensor]) =>
+    relativeErrorOf(toFloat64(tensor), toFloat64(b.graph.initializers.get(name)!)),
+  )
+  return Math.max(...errors)
+}
+
+async function ok(args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await whittle(folder, args)
+  expect(stderr).not.toContain('whittle:')
+  expect(code).toBe(0)
+  return stdout
+}
+
+describe('whittle finetune', () => {
+  it('wins back accuracy of a decomposed ResNet-20 from its original, without leaving anything of training', async () => {
+    await ok(['decompose', original, '-o', 'small.onnx', '--budget', 'macs=0.5', '--quiet'])
+    const command = `finetune small.onnx -o tuned.onnx --data ${pictures} --teacher ${original} --batch 25 --epochs 1`
+    const output = await ok([
+      ...command.split(' '),
+      ...'--optimizer adam --lr 0.002 --augment crop=4,flip --evaluate-limit 300 --json --quiet'.split(' '),
+    ])
+    const record = JSON.parse(output) as FinetuneRecord
+    const top1 = record.measured.find(({ metric }) => metric === 'top1')!
+    expect(record.history).toHaveLength(1)
+    expect(top1.after! - top1.before!).toBeGreaterThan(0.05)
+    const loss = record.measured.find(({ metric }) => metric === 'loss')!
+    expect(loss.after!).toBeLessThan(loss.before!)
+    const [before, after] = [modelAt('small.onnx'), modelAt('tuned.onnx')]
+    expect(after.graph.nodes).toEqual(before.graph.nodes)
+    expect([...after.graph.initializers.keys()]).toEqual([...before.graph.initializers.keys()])
+    expect(difference(before, after)).toBeGreaterThan(1e-3)
+  })
+
+  it('ends with the same weights however often it is killed', async () => {
+    const common =
+      'finetune model.onnx --data cifar10:data --batch 10 --epochs 3 --augment crop=2,flip,mixup=0.2 --optimizer adamw --ema 0.9 --preprocess cifar10 --evaluate-every 7 --threads 2 --quiet'.split(
+        ' ',
+      )
+    await ok([...common, '-o', 'whole.onnx'])
+    const random = createRandom(11)
+    const interrupted = [...common, '-o', 'parts.onnx', '--checkpoint', 'run', '--checkpoint-every', '1', '--resume']
+    let kills = 0
+    for (let attempt = 0; attempt < 40 && !existsSync(join(folder, 'parts.onnx')); attempt++) {
+      // Before it has started, while it trains, while it writes: whatever it is doing then.
+      const delay = 300 + 700 * random.uniform() + 150 * attempt
+      const { code } = await whittle(folder, interrupted, (child) => {
+        const timer = setTimeout(() => child.kill('SIGKILL'), delay)
+        child.on('close', () => clearTimeout(timer))
+      })
+      if (code === null) kills++
+    }
+    expect(kills).toBeGreaterThan(2)
+    expect(difference(modelAt('whole.onnx'), modelAt('parts.onnx'))).toBe(0)
+    expect(readdirSync(join(folder, 'run'))).toContain('checkpoint.whittle')
+  })
+
+  it('gives the same weights with any number of threads for samples', async () => {
+    const common =
+      'finetune model.onnx --data cifar10:data --batch 10 --augment crop=2,flip,cutout=8 --evaluate none --quiet'
+    for (const workers of [0, 1, 3])
+      await ok([...common.split(' '), '-o', `by${workers}.onnx`, '--workers', String(workers)])
+    expect(difference(modelAt('by0.onnx'), modelAt('by1.onnx'))).toBe(0)
+    expect(difference(modelAt('by0.onnx'), modelAt('by3.onnx'))).toBe(0)
+  })
+
+  it.each([
+    ['--batch 101', 'Training: a step needs 101 samples; the data have 100. Take a smaller batch or more data.'],
+    ['--optimizer lion', "Optimizer: must be one of sgd, adam, adamw, rmsprop; got 'lion'."],
+    ['--resume', 'Option --resume: needs the folder of the checkpoints; add --checkpoint DIR.'],
+    ['--temperature 2', 'Option --temperature: is about a teacher, and there is none. Add --teacher MODEL.'],
+    [
+      '--augment crop',
+      "Augmentation 'crop': 'crop' is not understood; write any of crop=PIXELS, flip, cutout=PIXELS, mixup=ALPHA.",
+    ],
+    ['--schedule linear', "Schedule: kind must be one of constant, step, cosine, one-cycle; got 'linear'."],
+    ['--freeze nothing*', "Option freeze: 'nothing*' matches no layer and no parameter of the model."],
+    ['--checkpoint model.onnx', "File 'model.onnx' cannot be written"],
+  ])('refuses %s in one line', async (option, message) => {
+    const args = ['finetune', 'model.onnx', '-o', 'never.onnx', '--data', 'cifar10:data', ...option.split(' ')]
+    const { code, stderr } = await whittle(folder, args)
+    expect(stderr.trim().split('\n').at(-1)).toContain(`whittle: ${message}`)
+    expect(code).toBe(1)
+    expect(existsSync(join(folder, 'never.onnx'))).toBe(false)
+  })
+})
