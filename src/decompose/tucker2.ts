@@ -50,8 +50,11 @@ export interface Tucker2Options extends TaskOptions {
 const LARGEST_EXACT = 256
 /** Width of a projected unfolding, as a multiple of its height, from which one sweep is enough. */
 const WIDE = 4
-/** Columns of the unfolding of a random projection, as a multiple of its rows, that say enough of its row space. */
-const SKETCH_WIDTH = 2
+/**
+ * Columns of the unfolding of a random projection, as a multiple of its rows: fewer say too little of its row space,
+ * more are no better a start.
+ */
+const SKETCH_WIDTH = [2, 3] as const
 /**
  * Relative squared error below which Gram matrices of float32 products do not tell what is wanted from rounding any
  * more: a sweep with products in float64 follows.
@@ -205,7 +208,8 @@ async function sketchedInputs<T extends Reals>(job: Job<T>, products: Products):
   const [o, i, k] = tensor.dims
   const [ro, ri] = ranks
   tick()
-  const width = Math.max(ro, Math.ceil((SKETCH_WIDTH * i) / k))
+  const [least, most] = SKETCH_WIDTH.map((columns) => Math.ceil((columns * i) / k)) as [number, number]
+  const width = Math.min(Math.max(ro, least), most)
   const gram =
     width < o
       ? (await gramOfInputs(job, randomSigns(tensor.data, width, o, seed), products, false)).gram
