@@ -73,16 +73,23 @@ export async function prepareNetwork(
   })
   graph.valueInfos.clear()
   graph.outputs = graph.outputs.map(({ name }) => ({ name, type: undefined }))
+  const builtIn = (reason: string, cause?: unknown): never =>
+    fail(
+      'UNSUPPORTED',
+      `Model '${model.graph.name}': its batch is fixed at ${fixed} and built into its nodes, so that it cannot be trained with batch ${batch} (${reason}). Train with batch ${fixed}, or export it with an open batch axis.`,
+      { cause },
+    )
+  let types: ReadonlyMap<string, Typed>
   try {
-    return { model: prepared, types: await observe(prepared, { batch }) }
+    types = await observe(prepared, { batch })
   } catch (error) {
     if (fixed === undefined || !(error instanceof WhittleError && error.code === 'ENGINE')) throw error
-    return fail(
-      'UNSUPPORTED',
-      `Model '${model.graph.name}': its batch is fixed at ${fixed} and built into its nodes, so that it cannot be trained with batch ${batch} (${messageOf(error)}). Train with batch ${fixed}, or export it with an open batch axis.`,
-      { cause: error },
-    )
+    return builtIn(messageOf(error), error)
   }
+  const [output] = graph.outputs
+  const shape = output && types.get(output.name)?.shape
+  if (fixed !== undefined && shape && shape[0] !== batch) builtIn(`output '${output.name}' stays [${shape.join(', ')}]`)
+  return { model: prepared, types }
 }
 
 /**
