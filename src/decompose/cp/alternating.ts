@@ -6,7 +6,6 @@
  */
 import { checkAborted } from '../../core/index.ts'
 import type { MatrixEngine } from '../matrix.ts'
-import { sumOfSquares } from '../matrix-layout.ts'
 import type { CheckedCp, CpProgress, Reals } from './cp-options.ts'
 import { DimensionTree, type FactorUpdate } from './dimension-tree.ts'
 import { gramOfFactor, hadamard, updateEquations } from './normal-equations.ts'
@@ -77,7 +76,6 @@ export class Alternation<T extends Reals> {
   #next: FactorUpdate<T> | undefined
   /** The tensor, missing elements filled in. */
   readonly #data: T
-  readonly #squaredNorm: number
 
   /** @param factors `[rank, i_k]` to start from; not written to. */
   constructor(
@@ -93,19 +91,18 @@ export class Alternation<T extends Reals> {
     this.#factors = [...factors]
     this.#data = mask ? (data.slice() as T) : data
     this.#tree = new DimensionTree(engine, this.#data, { shape, rank, changing: mask !== undefined })
-    this.#squaredNorm = sumOfSquares(data)
   }
 
   /** Sweeps until the error stays or sweeps run out. */
   async run(): Promise<SweepResult<T>> {
     const { maxIterations, tolerance, lineSearch, rule, onProgress } = this.#options
-    const { mask, modes } = this.#problem
+    const { mask, modes, fitted } = this.#problem
     const errors: number[] = []
     const search = { power: 2, failures: 0 }
     let converged = modes.length === 0
     try {
       this.#grams = await this.#gramsOf(this.#factors)
-      if (mask) await this.#impute()
+      if (mask && fitted) await this.#impute()
       for (let sweep = 0; sweep < maxIterations && !converged; sweep++) {
         const before = this.#factors.slice()
         let error = await this.#sweep()
@@ -155,17 +152,17 @@ export class Alternation<T extends Reals> {
     if (this.#problem.mask) return this.#residual(factors)
     const [inner, innerSize] = sumOfProducts(mttkrp, factors[mode]!)
     const [square, squareSize] = sumOf(hadamard(grams))
-    const distance = this.#squaredNorm - 2 * inner + square
-    const size = this.#squaredNorm + 2 * innerSize + squareSize
+    const distance = this.#problem.squaredNorm - 2 * inner + square
+    const size = this.#problem.squaredNorm + 2 * innerSize + squareSize
     const enough = CANCELLED[mttkrp instanceof Float32Array ? 'float32' : 'float64'] * size
-    return distance > enough ? Math.sqrt(distance / this.#squaredNorm) : this.#residual(factors)
+    return distance > enough ? Math.sqrt(distance / this.#problem.squaredNorm) : this.#residual(factors)
   }
 
   async #residual(factors: readonly T[]): Promise<number> {
     const { shape, rank } = this.#problem
     const cp = { shape, rank, factors }
     const squared = await squaredResidual(this.#engine, this.#problem, cp, this.#options.signal)
-    return squared === 0 ? 0 : Math.sqrt(squared / this.#squaredNorm)
+    return squared === 0 ? 0 : Math.sqrt(squared / this.#problem.squaredNorm)
   }
 
   /**

@@ -8,7 +8,7 @@ import {
   validateCpRank,
   validateCpTensor,
 } from '../../tensor/index.ts'
-import { checkFinite } from '../matrix-layout.ts'
+import { checkFinite, sumOfSquares } from '../matrix-layout.ts'
 
 /** Elements that CP decompositions work on. */
 export type Reals = Float32Array | Float64Array
@@ -71,12 +71,17 @@ export interface CpOptions {
 export interface CheckedCp {
   readonly what: string
   readonly shape: readonly number[]
+  /** With the mean of the observed elements where some are missing. */
   readonly data: Reals
+  /** ‖X‖² of the observed elements. */
+  readonly squaredNorm: number
   readonly rank: number
   /** 1 where observed; absent when every element is. */
   readonly mask: Uint8Array | undefined
   /** Modes to update. */
   readonly modes: readonly number[]
+  /** Whether the factors that decompositions start from say something about missing elements. */
+  readonly fitted?: boolean | undefined
   /** Whether decompositions are to start from factors that are nowhere negative. */
   readonly nonNegative?: boolean | undefined
 }
@@ -106,10 +111,19 @@ export function checkCp(name: string, tensor: Tensor, rule: RankRule, options: C
     fail('INVALID_ARGUMENT', `${what}: init must be 'svd', 'random' or a CP tensor; got '${String(init)}'.`)
   if (typeof init === 'object') checkInit(what, tensor, rank, init)
   const mask = options.mask && observed(what, tensor, options.mask)
-  const data = mask ? zeroedWhereMissing(tensor.data as Reals, mask) : (tensor.data as Reals)
+  const data = mask ? withMeanWhereMissing(tensor.data as Reals, mask) : (tensor.data as Reals)
   checkFinite(data, what)
   const modes = shape.map((_, mode) => mode).filter((mode) => !fixed.has(mode))
-  return { what, shape, data, rank, mask, modes }
+  return {
+    what,
+    shape,
+    data,
+    squaredNorm: squaredNormOf(data, mask),
+    rank,
+    mask,
+    modes,
+    fitted: typeof init === 'object',
+  }
 }
 
 function checkNumbers(what: string, { maxIterations = 100, tolerance = 0, restarts = 1 }: CpOptions): void {
@@ -152,8 +166,22 @@ function observed(what: string, tensor: Tensor, mask: Tensor): Uint8Array | unde
   return count === out.length ? undefined : out
 }
 
-function zeroedWhereMissing(data: Reals, mask: Uint8Array): Reals {
+function squaredNormOf(data: Reals, mask: Uint8Array | undefined): number {
+  let sum = sumOfSquares(data)
+  if (mask) for (let at = 0; at < data.length; at++) if (mask[at] === 0) sum -= data[at]! ** 2
+  return sum
+}
+
+/** Missing elements replaced by the mean of the others: what sweeps begin with. */
+function withMeanWhereMissing(data: Reals, mask: Uint8Array): Reals {
+  let sum = 0
+  let count = 0
+  for (let at = 0; at < data.length; at++)
+    if (mask[at] !== 0) {
+      sum += data[at]!
+      count++
+    }
   const out = data.slice()
-  for (let at = 0; at < out.length; at++) if (mask[at] === 0) out[at] = 0
+  for (let at = 0; at < out.length; at++) if (mask[at] === 0) out[at] = sum / count
   return out
 }

@@ -16,9 +16,9 @@ export interface NonNegativeParafacOptions extends CpOptions {
 }
 
 /** Passes over a factor's components while the tensor's product is at hand, which costs more than they do. */
-const MOST_PASSES = 10
+const MOST_PASSES = 50
 /** Passes end when one changes the factor by less than this share of the first, squared. */
-const SMALL_CHANGE = 1e-2
+const SMALL_CHANGE = 1e-4
 
 /**
  * The CP decomposition X ≈ Σ_r a_r ∘ b_r ∘ c_r … with factors that are nowhere negative.

@@ -100,7 +100,7 @@ async function correct<T extends Reals>(
   const { shape, rank, modes } = problem
   const rule = new ErrorPreservingCorrection<T>(engine, {
     shape,
-    squaredNorm: sumOfSquares(problem.data),
+    squaredNorm: problem.squaredNorm,
     relativeError: found.relativeError,
     errorBound: errorBound ?? ALLOWANCE * found.relativeError,
     tolerance: SETTLED,
@@ -115,7 +115,7 @@ async function correct<T extends Reals>(
     signal,
     onProgress,
   }
-  return new Alternation(engine, problem, factors, sweeps).run()
+  return new Alternation(engine, { ...problem, fitted: true }, factors, sweeps).run()
 }
 
 /** The same components with the lengths that make their sensitivity least: those of mode k proportional to √i_k. */
