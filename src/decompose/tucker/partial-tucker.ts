@@ -25,7 +25,7 @@ export interface PartialTuckerOptions extends TaskOptions {
   readonly method?: 'hooi' | 'st-hosvd' | 'hosvd'
   /** Most sweeps of `'hooi'`; default 100. */
   readonly maxIterations?: number
-  /** Of `'hooi'`: it stops when a sweep lowers the relative error by less than this; default 1e-5. */
+  /** Of `'hooi'`: it stops when a sweep lowers the relative error by less than this; default 1e-4, as TensorLy. */
   readonly tolerance?: number
   /**
    * What `'hooi'` begins with: `'svd'` (default) an ST-HOSVD, `'random'` random bases, or factors, one per mode in the
@@ -222,7 +222,7 @@ interface Decomposed extends Iteration {
 /** Core and factors of the truncated modes, over a tensor that is projected on the fixed ones. */
 async function decompose(run: Run, options: PartialTuckerOptions): Promise<Decomposed> {
   const { engine, energy, whole, truncations, fixed, observed } = run
-  const { method = 'hooi', maxIterations = 100, tolerance = 1e-5, seed = 0, signal, onProgress } = options
+  const { method = 'hooi', maxIterations = 100, tolerance = 1e-4, seed = 0, signal, onProgress } = options
   checkAborted(signal)
   const factors: Factors = new Map()
   // One mode's best subspace does not depend on any other.
