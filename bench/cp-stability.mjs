@@ -1,9 +1,9 @@
-// npm run study:cp [-- --models resnet20-cifar10,resnet56-cifar10 --ratios 0.5,1 --stages 4,3 --limit 1000]:
-// CP chains in trained networks by alternating least squares alone and with the guard against degeneracy, at equal
-// ranks, without fine-tuning. Per network: the error of the weights; how large the terms are that cancel each other
+// npm run study:cp [-- --models resnet20-cifar10,resnet56-cifar10 --budgets 0.5,0.33 --stages 4,3 --limit 1000]:
+// CP chains in trained networks by alternating least squares alone and with the guard against degeneracy, at the same
+// ranks (those of a MAC budget), without fine-tuning. Per network: the error of the weights; how large the terms are that cancel each other
 // (‖terms‖ / ‖W‖, 1 where they are orthogonal); the sensitivity, what noise of variance 1 in all factors adds to the
 // squared error (Phan et al., "Stable low-rank tensor decomposition for compression of convolutional neural network",
-// ECCV 2020, section 3), per element of the weight; top-1 as it is, and with every factor rounded to 8 bits.
+// ECCV 2020, section 3), per element of the weight; top-1 as it is, and with every factor rounded to 6 bits.
 // Prints a table and writes out/study/cp-stability.json.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ import { Tensor } from '../dist/tensor/index.js'
 const { values } = parseArgs({
   options: {
     models: { type: 'string', default: 'resnet20-cifar10,resnet56-cifar10' },
-    ratios: { type: 'string', default: '0.5,1' },
+    budgets: { type: 'string', default: '0.5,0.33' },
     stages: { type: 'string', default: '4,3' },
     limit: { type: 'string', default: '1000' },
   },
@@ -56,12 +56,12 @@ function stabilityOf(factors) {
   return { terms, sensitivity }
 }
 
-/** The model with the weights of the chains rounded to 8 bits, one scale per tensor. */
-function roundedTo8Bits(model, names) {
+/** The model with the weights of the chains rounded to 6 bits, one scale per tensor. */
+function roundedTo6Bits(model, names) {
   const initializers = new Map(model.graph.initializers)
   for (const name of names) {
     const { data, shape } = initializers.get(name)
-    const scale = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 127 || 1
+    const scale = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 31 || 1
     initializers.set(
       name,
       Tensor.of(
@@ -73,7 +73,7 @@ function roundedTo8Bits(model, names) {
   return { ...model, graph: { ...model.graph, initializers } }
 }
 
-/** Means over the layers, but for the share of the terms that cancel, where the worst layer counts. */
+/** Means over the layers, but for the size of the terms, where the worst layer counts. */
 function stabilityOfLayers(original, { model, record, info }) {
   const squaredErrors = record.layers.map(({ relativeError }) => relativeError ** 2)
   const layers = info.map(({ ori_layer_info: { name }, decom_nodes: nodes }) => {
@@ -101,10 +101,10 @@ for (const name of list(values.models)) {
     (await evaluate(subject, { data: test, preprocess: 'imagenet', limit: Number(values.limit) }, runtime)).top1
   console.log(`${name}: original ${percent(await accuracy(model))} on ${values.limit} test images`)
   for (const stages of list(values.stages).map(Number))
-    for (const ratio of list(values.ratios).map(Number))
+    for (const budget of list(values.budgets).map(Number))
       for (const guard of [false, true]) {
         const started = performance.now()
-        const options = { method: 'cp', rank: `ratio=${ratio}`, align: 1, cpStages: stages, cpGuard: guard }
+        const options = { method: 'cp', budget: `macs=${budget}`, align: 4, cpStages: stages, cpGuard: guard }
         const decomposed = await decompose(model, options, runtime)
         const seconds = (performance.now() - started) / 1e3
         const names = decomposed.info.flatMap(({ decom_nodes: nodes }) =>
@@ -114,13 +114,13 @@ for (const name of list(values.models)) {
         results.push({
           model: name,
           stages,
-          ratio,
+          budget,
           guard,
           layers: layers.length,
           macs: after.macs / before.macs,
           ...stabilityOfLayers(model, decomposed),
           top1: await accuracy(decomposed.model),
-          top1In8Bits: await accuracy(roundedTo8Bits(decomposed.model, names)),
+          top1In6Bits: await accuracy(roundedTo6Bits(decomposed.model, names)),
           seconds,
         })
         process.stderr.write('.')
@@ -133,21 +133,21 @@ console.log(
     [
       'network',
       'chain',
-      right('rank / outputs'),
+      right('budget'),
       'method',
-      ...['MACs kept', 'error', 'terms', 'sensitivity', 'top-1', '8 bits', 'seconds'].map(right),
+      ...['MACs kept', 'error', 'terms', 'sensitivity', 'top-1', '6 bits', 'seconds'].map(right),
     ],
     results.map((row) => [
       row.model,
       `CP-${row.stages}`,
-      String(row.ratio),
+      String(row.budget),
       row.guard ? 'guarded' : 'plain ALS',
       percent(row.macs),
       row.relativeError.toFixed(4),
       row.terms.toFixed(2),
       row.sensitivity.toPrecision(3),
       percent(row.top1),
-      percent(row.top1In8Bits),
+      percent(row.top1In6Bits),
       row.seconds.toFixed(1),
     ]),
   ),
