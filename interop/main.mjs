@@ -104,6 +104,14 @@ const CHECKS = [
     modules: ['numpy', 'onnx', 'torch'],
     args: async () => ['gradients.py', 'compare', await gradientJob(), network],
   })),
+  {
+    name: 'training steps of ResNet-20: SGD, AdamW, RMSProp and distillation against PyTorch',
+    modules: ['numpy', 'onnx', 'torch'],
+    args: async () => {
+      const { trainingJob } = await import('./training.mjs')
+      return ['training.py', jsonFile('training.json', await trainingJob(folder, BUNDLED))]
+    },
+  },
 ]
 
 async function runCheck({ modules, refusal, args, compare }, python) {
