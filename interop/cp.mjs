@@ -55,7 +55,7 @@ export async function cpCases(folder) {
   const saveCp = ({ weights, factors }) => ({ weights: weights && save(weights), factors: factors.map(save) })
   const decompositions = []
   for (const [index, [shape, rank, noise]] of TENSORS.entries())
-    for (const type of ['float32', 'float64']) {
+    for (const type of shape[0] < 20 ? ['float32', 'float64'] : ['float32']) {
       const add = async (kind, tensor, init, options, decompose) => {
         const given = { tensor: save(tensor), init: saveCp(init), rank, sweeps: SWEEPS }
         const result = await decompose(tensor, rank, { init, maxIterations: SWEEPS, tolerance: 0, ...options })
@@ -92,7 +92,7 @@ export async function cpCases(folder) {
       }
       const positive = inType(noisy(seed + 500, shape, rank, 0.05, Math.abs), type)
       const negativeNever = (...args) => nonNegativeParafac(matrices, ...args)
-      await add('hals', positive, start(Math.abs), {}, negativeNever)
+      await add('hals', positive, start(Math.abs), { passes: 500 }, negativeNever)
       await add('multiplicative', positive, start(Math.abs), { method: 'multiplicative' }, negativeNever)
     }
   return { decompositions, helpers: helpers({ save, saveCp }), nnls: await leastSquares(matrices, save) }

@@ -79,6 +79,14 @@ const CHECKS = [
     },
   },
   {
+    name: 'cp: CP decompositions, guarded and non-negative ones, and their helpers against TensorLy',
+    modules: ['numpy', 'scipy', 'tensorly'],
+    args: async () => {
+      const { cpCases } = await import('./cp.mjs')
+      return ['cp.py', jsonFile('cp.json', await cpCases(folder))]
+    },
+  },
+  {
     name: 'ranks: EVBMF and AMCT’s clamp against scipy',
     modules: ['numpy', 'scipy'],
     args: async () => ['evbmf.py', jsonFile('spectra.json', await spectraCases())],

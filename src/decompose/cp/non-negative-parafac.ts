@@ -13,12 +13,12 @@ export interface NonNegativeParafacOptions extends CpOptions {
    * `'multiplicative'`: elements times ratios; slower to converge, zeros stay zeros.
    */
   readonly method?: 'hals' | 'multiplicative' | undefined
+  /** Of `'hals'`: passes over a factor's components per sweep at most, default 20. More take longer and fit closer. */
+  readonly passes?: number | undefined
 }
 
-/** Passes over a factor's components while the tensor's product is at hand, which costs more than they do. */
-const MOST_PASSES = 50
 /** Passes end when one changes the factor by less than this share of the first, squared. */
-const SMALL_CHANGE = 1e-4
+const SMALL_CHANGE = 1e-6
 
 /**
  * The CP decomposition X ≈ Σ_r a_r ∘ b_r ∘ c_r … with factors that are nowhere negative.
@@ -48,9 +48,11 @@ export async function nonNegativeParafac(
   options: NonNegativeParafacOptions = {},
 ): Promise<CpResult> {
   const checked = checkCp('nonNegativeParafac', tensor, rank, options)
-  const { method = 'hals', init } = options
+  const { method = 'hals', passes = 20, init } = options
   if (method !== 'hals' && method !== 'multiplicative')
     fail('INVALID_ARGUMENT', `${checked.what}: method must be 'hals' or 'multiplicative'; got '${String(method)}'.`)
+  if (!(Number.isSafeInteger(passes) && passes >= 1))
+    fail('INVALID_ARGUMENT', `${checked.what}: passes must be a whole number from 1; got ${passes}.`)
   if (typeof init === 'object')
     for (const [name, values] of [
       ...init.factors.entries(),
@@ -62,17 +64,18 @@ export async function nonNegativeParafac(
           `${checked.what}: a CP tensor to start from must not be negative; ${typeof name === 'number' ? `factor ${name} is` : 'its weights are'}.`,
         )
   return checked.data instanceof Float32Array
-    ? decompose(engine, { ...checked, data: checked.data }, options, method)
-    : decompose(engine, { ...checked, data: checked.data }, options, method)
+    ? decompose(engine, { ...checked, data: checked.data }, { ...options, method, passes })
+    : decompose(engine, { ...checked, data: checked.data }, { ...options, method, passes })
 }
 
 async function decompose<T extends Reals>(
   engine: MatrixEngine,
   problem: CheckedCp & { readonly data: T },
-  options: CpOptions,
-  method: 'hals' | 'multiplicative',
+  options: CpOptions & { readonly method: 'hals' | 'multiplicative'; readonly passes: number },
 ): Promise<CpResult> {
-  const update: FactorRule<T> = { update: async (input) => RULES[method](input) }
+  const update: FactorRule<T> = {
+    update: async (input) => (options.method === 'hals' ? hierarchical(input, options.passes) : multiplicative(input)),
+  }
   const found = await bestOfRestarts(engine, { ...problem, nonNegative: true }, options, () => update)
   return cpResult(problem, found, options)
 }
@@ -82,13 +85,13 @@ async function decompose<T extends Reals>(
  *
  * @see Gillis, Glineur 2012, algorithm 3 and section 4.
  */
-function hierarchical<T extends Reals>({ mode, mttkrp, gram, factors }: RuleInput<T>): T {
+function hierarchical<T extends Reals>({ mode, mttkrp, gram, factors }: RuleInput<T>, passes: number): T {
   const rank = Math.sqrt(gram.length)
   const extent = mttkrp.length / rank
   const a = Float64Array.from(factors[mode]!)
   const target = new Float64Array(extent)
   let first = 0
-  for (let pass = 0; pass < MOST_PASSES; pass++) {
+  for (let pass = 0; pass < passes; pass++) {
     let change = 0
     for (let r = 0; r < rank; r++) {
       const curvature = gram[r * (rank + 1)]!
@@ -134,5 +137,3 @@ function multiplicative<T extends Reals>({ mode, mttkrp, gram, factors }: RuleIn
 function rounded<T extends Reals>(values: Float64Array, like: T): T {
   return (like instanceof Float32Array ? Float32Array.from(values) : values) as T
 }
-
-const RULES = { hals: hierarchical, multiplicative } as const
