@@ -9,6 +9,7 @@ import { findSites } from '../sites.ts'
 import { applyLowRank } from './apply.ts'
 import { chainCost, siteCost } from './chain-cost.ts'
 import { FORM_NAMES, variantsOf } from './forms.ts'
+import type { FormVariant } from './stage.ts'
 import type { LowRankPlan } from './step.ts'
 
 const evaluator = createEvaluator(ort, { threads: 1 })
@@ -422,6 +423,41 @@ describe.each(FLAVOURS)('$name', (flavour) => {
     }
   })
 })
+
+test.each(FORM_NAMES.filter((form) => form !== 'svd'))(
+  'layers that share a weight keep their functions under %s',
+  async (form) => {
+    const b = new GraphBuilder()
+    const weight = b.constant(randomTensor(1, [6, 6, 3, 3]), 'w')
+    const x = b.input('x', 'float32', [1, 6, 9, 9])
+    const first = b.op('Conv', [x, weight], { pads: [1, 1, 1, 1] })
+    b.output(b.op('Conv', [first, weight, b.constant(randomTensor(2, [6]))], { strides: [2, 1] }, 'y'), 'float32')
+    const [one, two] = b.graph.nodes
+    one!.name = 'one'
+    two!.name = 'two'
+    const model = b.model()
+    const data = randomTensor(3, [1, 6, 9, 9])
+    const expected = await run(model, data)
+    for (const variant of variantsOf(form, findSites(model).sites[0]!) as FormVariant[]) {
+      const steps = ['one', 'two'].map((site): LowRankPlan['steps'][number] => ({
+        site,
+        op: 'Conv',
+        form,
+        variant: variant.variant,
+        ranks: variant.fullRanks,
+        parameters: { before: 0, after: 0 },
+        macs: { before: null, after: null },
+        estimatedError: null,
+        dataAware: false,
+      }))
+      const hash = modelHash(model)
+      const plan: LowRankPlan = { method: 'low-rank', version: 1, model: hash, seed: 0, steps, skips: [], warnings: [] }
+      const applied = await applyLowRank(model, plan, { matrices })
+      expect(applied.outcomes[1]!.weights).toEqual(applied.outcomes[0]!.weights)
+      expect(relativeError(await run(applied.model, data), expected), variant.variant).toBeLessThan(1e-5)
+    }
+  },
+)
 
 afterAll(() => {
   expect(cases).toBeGreaterThan(180)

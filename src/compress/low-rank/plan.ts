@@ -33,8 +33,8 @@ import { LOW_RANK_PLAN_VERSION, type LowRankPlan, type LowRankStep } from './ste
 export interface LowRankOptions {
   /**
    * Which form; default `'auto'`: whatever fits the layer best of Tucker-2, spatial, channel and matrix SVD. CP and tensor
-   * trains are chosen by name: the curves of CP take seconds per layer, and their long chains are slower than their
-   * MACs say.
+   * trains are chosen by name: CP often loses least, but its curves and factors take seconds per layer where those of the
+   * others take milliseconds; trains of kernels lose more than the others at equal cost.
    */
   readonly method?: 'auto' | FormName | undefined
   /** How ranks are chosen, when no budget is given: a policy, its short form or a number; default `'energy=0.9'`. */
