@@ -8,6 +8,7 @@
  * raises the error and ends at the same factors (Navasca, De Lathauwer, Kindermann, "Swamp reducing technique for tensor
  * decomposition", EUSIPCO 2008).
  */
+import { fail } from '../../core/index.ts'
 import { maybeInverseCholesky } from '../cholesky.ts'
 import type { SolvedUpdate, UpdateEquations } from '../contraction.ts'
 import type { MatrixEngine } from '../matrix.ts'
@@ -52,6 +53,12 @@ export async function updateEquations(gram: Float64Array, previous: Reals): Prom
   let inverse = await maybeInverseCholesky(scaled, least)
   let ridge = 0
   while (!inverse) {
+    // A diagonal of ones makes any Gram matrix positive definite long before: only overflow gets here.
+    if (ridge > rank)
+      fail(
+        'NOT_FINITE',
+        'CP decomposition: factors grew beyond what their type holds. Scale the tensor to elements near 1, or use float64.',
+      )
     const next = ridge === 0 ? least : ridge * 100
     for (let r = 0; r < rank; r++) scaled.data[r * (rank + 1)]! += next - ridge
     ridge = next

@@ -10,6 +10,7 @@ import {
   cpToTensor,
   khatriRao,
   Tensor,
+  toFloat32,
   toFloat64,
   transposeTensor,
   unfold,
@@ -266,6 +267,17 @@ test('ranks beyond what the modes can tell apart, zeros and constants are no pro
   expect(ones.relativeError).toBeLessThan(1e-7)
   const half = await parafac(plain, randomTensor64([4, 4, 4], 1), 0.5)
   expect(half.factors[0]!.shape).toEqual([4, 3])
+})
+
+test('float32 that overflows is said to, and float64 does not', async () => {
+  const huge = Tensor.of(
+    toFloat32(randomTensor([5, 4, 3], 1)).map((value) => value * 1e30),
+    [5, 4, 3],
+  )
+  await expect(parafac(plain, huge, 2)).rejects.toMatchObject({ code: 'NOT_FINITE' })
+  const wider = Tensor.of(Float64Array.from(toFloat64(huge)), [5, 4, 3])
+  const [large, usual] = [await parafac(plain, wider, 2), await parafac(plain, randomTensor([5, 4, 3], 1), 2)]
+  expect(large.relativeError).toBeCloseTo(usual.relativeError, 4)
 })
 
 test('progress tells every sweep and its error', async () => {

@@ -27,8 +27,8 @@ export interface ParafacOptions extends CpOptions {
  *   some modes, normal equations are float64. Not written to.
  * @param rank the number of components; may exceed every extent. Or a rule for it, as `validateCpRank` takes.
  * @returns a CP tensor of the tensor's type; it converges when an error differs from the last by less than the tolerance.
- * @throws WhittleError `UNSUPPORTED`, `SHAPE_MISMATCH`, `RANK_OUT_OF_RANGE`, `INVALID_ARGUMENT`, `NOT_FINITE`,
- *   `ABORTED`.
+ * @throws WhittleError `UNSUPPORTED`, `SHAPE_MISMATCH`, `RANK_OUT_OF_RANGE`, `INVALID_ARGUMENT`, `NOT_FINITE` (float32
+ *   products overflow for elements beyond about 1e12), `ABORTED`.
  * @see Kolda, Bader, "Tensor decompositions and applications", SIAM Review 51(3), 2009, figure 3.3.
  * @example
  * const engine = createPlainMatrixEngine()
