@@ -54,7 +54,12 @@ const OPTIONS = {
   },
   augment: { kind: 'text', value: 'LIST', about: 'any of crop=4,flip,cutout=8,mixup=0.2 (default none)' },
   freeze: { kind: 'list', value: 'GLOB', about: 'layers and parameters that stay as they are (* and ?)' },
-  'clip-norm': { kind: 'number', value: 'NORM', least: 0, about: 'most that the norm of all gradients may be' },
+  'clip-norm': {
+    kind: 'number',
+    value: 'NORM',
+    least: 0,
+    about: 'most that the norm of all gradients may be (default 1; 0: any)',
+  },
   ema: { kind: 'number', value: 'SHARE', least: 0, about: 'average the weights, keeping this share, e.g. 0.999' },
   checkpoint: { kind: 'text', value: 'DIR', about: 'folder for checkpoints, to resume after any interruption' },
   'checkpoint-every': { kind: 'count', value: 'STEPS', about: 'steps between checkpoints (default: an epoch)' },
@@ -140,7 +145,7 @@ function readSettings(options: Options): Omit<FinetuneOptions, 'data'> {
     augmentation: options.augment === undefined ? undefined : parseAugmentation(options.augment),
     freeze: options.freeze,
     decayWeightsOnly: options['decay-weights-only'],
-    clip: options['clip-norm'] === undefined ? undefined : { norm: options['clip-norm'] },
+    clip: clipOf(options['clip-norm']),
     ema: options.ema,
     seed: options.seed,
     evaluateEvery: options['evaluate-every'],
@@ -151,6 +156,11 @@ function readSettings(options: Options): Omit<FinetuneOptions, 'data'> {
     resume: options.resume,
     workers: options.workers,
   }
+}
+
+function clipOf(norm: number | undefined): FinetuneOptions['clip'] {
+  if (norm === undefined) return undefined
+  return norm === 0 ? {} : { norm }
 }
 
 function optimizerOf(options: Options): Optimizer {

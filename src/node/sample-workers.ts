@@ -17,6 +17,7 @@ export interface WorkerLoaderOptions {
   readonly sharedBytes?: number | undefined
   /** Where the thread's program is; default: beside this module. */
   readonly script?: URL | undefined
+  /** Cancels reading the samples into memory. */
   readonly signal?: AbortSignal | undefined
 }
 

@@ -46,7 +46,7 @@ function stripes(count: number, seed: number): Dataset {
 }
 
 const runtime: FinetuneRuntime = { evaluator, observe: (model, options) => observeShapes(evaluator, model, options) }
-const base: FinetuneOptions = { data: stripes(96, 1), batch: 16, epochs: 6, lr: 0.05 }
+const base: FinetuneOptions = { data: stripes(96, 1), batch: 16, epochs: 6, lr: 0.05, clip: {} }
 
 /** A store in memory that can fail, or end the run, at a given write. */
 function memoryStore(failAt = Number.POSITIVE_INFINITY, error = new Error('disk full')) {
@@ -258,6 +258,7 @@ describe('finetune', () => {
     await expect(of({ steps: 3 })).rejects.toThrow('Options epochs and steps: exclude each other. Give one.')
     await expect(of({ patience: 3 })).rejects.toThrow('Option patience: needs samples to evaluate on.')
     await expect(of({ lr: Number.NaN })).rejects.toThrow('Option lr: must be a number of at least 0; got NaN.')
+    await expect(of({ clip: { norm: 0 } })).rejects.toThrow('Option clip: norm must be a number above 0; got 0.')
     await expect(of({ augmentation: { crop: -1 } })).rejects.toThrow(
       'Augmentation: crop must be a whole number of pixels of at least 0; got -1.',
     )

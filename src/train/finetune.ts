@@ -61,6 +61,7 @@ export async function finetuneNetwork(
     ...options,
     loss: resolved.loss,
     optimizer: resolved.optimizer,
+    clip: resolved.clip,
     teacher,
     types: prepared.types,
   })

@@ -231,6 +231,13 @@ export type Clipping = {
   readonly value?: number
 }
 
+/** Checks bounds on gradients. @throws WhittleError `INVALID_ARGUMENT`. */
+export function checkClipping(clipping: Clipping): void {
+  for (const [name, bound] of Object.entries(clipping))
+    if (bound !== undefined && !(Number.isFinite(bound) && bound > 0))
+      fail('INVALID_ARGUMENT', `Option clip: ${name} must be a number above 0; got ${bound}.`)
+}
+
 /**
  * Bounds gradients as `torch.nn.utils.clip_grad_value_` and `clip_grad_norm_` do.
  *

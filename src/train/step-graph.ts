@@ -17,7 +17,7 @@ import { fromNumbers, sizeOf, Tensor } from '../tensor/index.ts'
 import { emitStatistics } from './batch-norm.ts'
 import { loopNames, loopOver } from './loop.ts'
 import { checkLoss, type LossInputs, needsOf, rowsOfScores, totalLoss } from './losses.ts'
-import { checkOptimizer, type ParameterSettings, type ScalarName } from './optimizer.ts'
+import { checkClipping, checkOptimizer, type ParameterSettings, type ScalarName } from './optimizer.ts'
 import { type Selection, selectParameters } from './parameters.ts'
 import type { StepOptions } from './step-options.ts'
 import { logitsOf, type TeacherValues, teacherValues } from './teacher.ts'
@@ -88,6 +88,7 @@ export function buildStep(model: Model, types: ReadonlyMap<string, Typed>, optio
   const { optimizer, accumulate = 1, ema } = options
   checkLoss(options.loss)
   checkOptimizer(optimizer)
+  checkClipping(options.clip ?? {})
   if (ema !== undefined && !(ema >= 0 && ema < 1)) fail('INVALID_ARGUMENT', `Option ema: must be in 0 … 1; got ${ema}.`)
   const pass = buildPass(model, types, options)
   const batch = types.get(model.graph.inputs[0]!.name)!.shape[0]!

@@ -9,6 +9,7 @@ import type { ParameterGroup } from './parameters.ts'
 export interface StepOptions {
   /** Terms of the loss. */
   readonly loss: readonly LossTerm[]
+  /** The optimizer and its settings; `lr` in it is only a default for schedules. */
   readonly optimizer: Optimizer
   /** Output of the model that the loss is about; default: the first. */
   readonly output?: string | undefined
@@ -20,6 +21,7 @@ export interface StepOptions {
   readonly decayWeightsOnly?: boolean | undefined
   /** Settings for some parameters. */
   readonly groups?: readonly ParameterGroup[] | undefined
+  /** Bounds on gradients; default none. */
   readonly clip?: Clipping | undefined
   /** Share of the old average that a step keeps, in 0 … 1, of an average of the weights; absent: no average. */
   readonly ema?: number | undefined

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { evaluator, runModel } from '../../test/support/run-model.ts'
 import { randomTensor, relativeErrorOf } from '../../test/support/tensors.ts'
+import { lowerTrainingBatchNorm } from '../autodiff/index.ts'
 import { observeShapes } from '../engine/index.ts'
 import { cloneModel, GraphBuilder, type Model } from '../graph/index.ts'
 import { initialize, resnet20 } from '../networks/index.ts'
@@ -153,6 +154,15 @@ describe('createTrainingStep', () => {
     expect(relativeErrorOf(mean, toFloat64(weights.get('mean')!))).toBeLessThan(1e-5)
     expect(relativeErrorOf(variance, toFloat64(weights.get('variance')!))).toBeLessThan(1e-5)
     await training.release()
+  })
+
+  it('takes another form of the pass for runtimes that need one', async () => {
+    const plain = await run(normalizedNetwork(), SGD, 2)
+    for (const accumulate of [1, 2]) {
+      const lowered = await run(normalizedNetwork(), { ...SGD, accumulate, lower: lowerTrainingBatchNorm }, 2)
+      if (accumulate === 1) expect(difference(plain, lowered)).toBeLessThan(1e-5)
+      expect(toFloat64(lowered.get('variance')!).every(Number.isFinite)).toBe(true)
+    }
   })
 
   it('leaves frozen layers alone, and carries statistics through accumulation', async () => {
