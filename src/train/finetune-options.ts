@@ -36,7 +36,7 @@ export interface FinetuneOptions
   readonly steps?: number | undefined
   /** Samples per batch; default 64. */
   readonly batch?: number | undefined
-  /** At most this many training samples, the first ones. */
+  /** At most this many training samples, drawn by the seed. */
   readonly limit?: number | undefined
   /** Name or settings; default SGD with momentum 0.9 and weight decay 5e-4. */
   readonly optimizer?: Optimizer['kind'] | Optimizer | undefined

@@ -52,7 +52,7 @@ export async function finetuneNetwork(
   const source = unshareBatchNorms(model)
   const { preprocess } = resolvePreprocess(model, options.preprocess)
   const { batch, accumulate, seed } = resolved
-  const order = sampleOrder(Math.min(data.size, options.limit ?? data.size), batch, accumulate, seed)
+  const order = sampleOrder(data.size, { batch, accumulate, seed, limit: options.limit })
   const { sampleShapes } = preprocessDataset(data, preprocess)
   const prepared = await prepareNetwork(source, runtime.observe, { batch, sampleShapes })
   checkAborted(options.signal)

@@ -31,25 +31,39 @@ export interface SampleOrder {
   run(step: number, count: number): SampleRun
 }
 
+/** Options of {@link sampleOrder}. */
+export interface OrderOptions {
+  /** Samples per batch. */
+  readonly batch: number
+  /** Batches per step; default 1. */
+  readonly accumulate?: number | undefined
+  readonly seed: number
+  /** At most this many samples. */
+  readonly limit?: number | undefined
+}
+
 /**
  * Shuffles anew in every epoch; samples that do not fill a last step are left out of that epoch.
  *
- * @param size samples in all. @param batch samples per batch. @param accumulate batches per step.
+ * @param size samples in all.
+ * @param limit how many of them are used: which ones is drawn from the seed, since data may be sorted by class.
  * @throws WhittleError `INVALID_ARGUMENT` when one step needs more samples than there are.
  */
-export function sampleOrder(size: number, batch: number, accumulate: number, seed: number): SampleOrder {
+export function sampleOrder(size: number, { batch, accumulate = 1, seed, limit = size }: OrderOptions): SampleOrder {
+  const count = Math.min(size, limit)
   const perStep = batch * accumulate
-  if (perStep > size)
+  if (perStep > count)
     fail(
       'INVALID_ARGUMENT',
-      `Training: a step needs ${accumulate > 1 ? `${accumulate} × ` : ''}${batch} samples; the data have ${size}. Take a smaller batch or more data.`,
+      `Training: a step needs ${accumulate > 1 ? `${accumulate} × ` : ''}${batch} samples; ${count < size ? 'the limit leaves' : 'the data have'} ${count}. Take a smaller batch or more data.`,
     )
-  const stepsPerEpoch = Math.floor(size / perStep)
+  const stepsPerEpoch = Math.floor(count / perStep)
+  const all = Int32Array.from({ length: size }, (_, index) => index)
+  const used = count < size ? createRandom(mixSeed(seed, 0x5eed)).shuffle(all).slice(0, count) : all
   let known: { epoch: number; order: Int32Array } | undefined
   const orderOf = (epoch: number): Int32Array => {
     if (known?.epoch !== epoch) {
-      const order = Int32Array.from({ length: size }, (_, index) => index)
-      known = { epoch, order: createRandom(mixSeed(seed, epoch)).shuffle(order) }
+      known = { epoch, order: createRandom(mixSeed(seed, epoch, 1)).shuffle(used.slice()) }
     }
     return known.order
   }

@@ -148,14 +148,25 @@ describe('augmentation', () => {
 
 describe('sampleOrder', () => {
   it('passes over every sample once an epoch, in another order each time', () => {
-    const order = sampleOrder(10, 3, 1, 4)
+    const order = sampleOrder(10, { batch: 3, seed: 4 })
     expect(order.stepsPerEpoch).toBe(3)
     const epoch = (first: number): number[] => [0, 1, 2].flatMap((step) => [...order.run(first + step, 1).indices])
     expect(new Set(epoch(0)).size).toBe(9)
     expect(epoch(0)).not.toEqual(epoch(3))
     expect([...order.run(3, 3).indices]).toEqual(epoch(3))
     expect(order.run(4, 2)).toMatchObject({ epoch: 1, firstBatch: 1 })
-    expect([...sampleOrder(10, 3, 1, 5).run(0, 3).indices]).not.toEqual(epoch(0))
+    expect([...sampleOrder(10, { batch: 3, seed: 5 }).run(0, 3).indices]).not.toEqual(epoch(0))
+  })
+
+  it('draws the samples of a limit once, from all of them', () => {
+    const order = sampleOrder(1000, { batch: 5, seed: 1, limit: 20 })
+    const epoch = (first: number): number[] => [...order.run(first, 4).indices].sort((a, b) => a - b)
+    expect(order.stepsPerEpoch).toBe(4)
+    expect(epoch(0)).toEqual(epoch(4))
+    expect(epoch(0).at(-1)).toBeGreaterThan(700)
+    expect(() => sampleOrder(1000, { batch: 5, accumulate: 5, seed: 1, limit: 20 })).toThrow(
+      'Training: a step needs 5 × 5 samples; the limit leaves 20.',
+    )
   })
 
   it('mixes seeds so that neighbours have nothing in common', () => {
