@@ -1,9 +1,15 @@
 /** Models as files: read whole, with their external weights read when needed; written so that nothing is half there. */
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { checkAborted, fail } from '../core/index.ts'
 import { ensureUniqueNames, forEachGraph, type Model } from '../graph/index.ts'
-import { decodeModel, type ExternalPart, encodeModelChunks, encodeModelWithExternalData } from '../onnx/index.ts'
+import {
+  decodeModel,
+  type ExternalPart,
+  encodeModelChunks,
+  encodeModelWithExternalData,
+  maybeWeightOffset,
+} from '../onnx/index.ts'
 import { externalDataBeside } from './external-data.ts'
 import { fileError } from './file-error.ts'
 import { StagedFiles } from './staged-files.ts'
@@ -45,7 +51,7 @@ async function readWhole(path: string, signal: AbortSignal | undefined): Promise
           'INVALID_FILE',
           `Model '${path}': an ONNX file is smaller than 2 GiB; this one has ${stats.size} bytes. Is it another kind of file?`,
         )
-      const bytes = new Uint8Array(stats.size)
+      const bytes = await alignedSpace(handle, stats.size)
       for (let at = 0; at < bytes.length; ) {
         checkAborted(signal)
         const { bytesRead } = await handle.read(bytes, at, Math.min(BYTES_PER_READ, bytes.length - at), at)
@@ -59,6 +65,19 @@ async function readWhole(path: string, signal: AbortSignal | undefined): Promise
   } catch (error) {
     throw fileError(error, 'read', path)
   }
+}
+
+/** Bytes of a file that are looked at to find where its first large weight begins. */
+const HEAD_BYTES = 65536
+const ALIGNMENT = 16
+
+/** Memory for a file, so placed that its first large weight is aligned and need not be copied to be used. */
+async function alignedSpace(handle: FileHandle, size: number): Promise<Uint8Array> {
+  const head = new Uint8Array(Math.min(size, HEAD_BYTES))
+  const { bytesRead } = await handle.read(head, 0, head.length, 0)
+  const offset = maybeWeightOffset(head.subarray(0, bytesRead)) ?? 0
+  const shift = (ALIGNMENT - (offset % ALIGNMENT)) % ALIGNMENT
+  return new Uint8Array(new ArrayBuffer(size + shift), shift)
 }
 
 /** Options of {@link saveModel}. */

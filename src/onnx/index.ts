@@ -12,3 +12,4 @@ export {
   encodeTensor,
 } from './encode-model.ts'
 export { assertSafeLocation, type ExternalDataReader } from './external-data.ts'
+export { maybeWeightOffset } from './weight-offset.ts'
