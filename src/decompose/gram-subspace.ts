@@ -14,10 +14,12 @@ import { CAUTION, NOISE_SPREAD, orthonormalizeInto, sketchRows } from './range-f
 
 /** Options of {@link gramSubspaceRows}. */
 export interface GramSubspaceOptions {
-  /** Rows `[rank, n]` that nearly span the subspace; without, sums of rows of the matrix. Not written to. */
+  /** Orthonormal rows `[rank, n]` that nearly span the subspace; without, sums of rows of the matrix. Not written to. */
   readonly start?: Matrix64 | undefined
   /** Polynomials applied, default 1 to a given start and 2 to a random one; each multiplies by the matrix twice. */
   readonly steps?: number | undefined
+  /** Whether the result is orthonormal to the last digits instead of about six; default true. */
+  readonly polish?: boolean
   /** Of the random start; default 0. */
   readonly seed?: number
   readonly signal?: AbortSignal | undefined
@@ -34,17 +36,17 @@ export async function gramSubspaceRows(
   engine: MatrixEngine,
   gram: Matrix64,
   rank: number,
-  { start, steps = start ? 1 : 2, seed = 0, signal }: GramSubspaceOptions = {},
+  { start, steps = start ? 1 : 2, polish = true, seed = 0, signal }: GramSubspaceOptions = {},
 ): Promise<Matrix64> {
   let basis: Matrix64 = start ? { ...start, data: start.data.slice() } : sketchRows(gram, true, rank, seed)
-  await orthonormalizeInto(engine, basis)
+  if (!start) await orthonormalizeInto(engine, basis)
   for (let step = 0; step < steps; step++) {
     checkAborted(signal)
     basis = await filtered(engine, gram, basis)
     await orthonormalizeInto(engine, basis)
   }
-  // Once more: after one pass nearly dependent rows are orthonormal to a few digits only.
-  await orthonormalizeInto(engine, basis)
+  // Once more: after one pass nearly dependent rows are orthonormal to some digits only.
+  if (polish) await orthonormalizeInto(engine, basis)
   return basis
 }
 

@@ -10,7 +10,7 @@
  */
 import { checkAborted, createRandom, fail, type TaskOptions } from '../core/index.ts'
 import { modeGram } from './gram.ts'
-import { gramSubspaceRows } from './gram-subspace.ts'
+import { type GramSubspaceOptions, gramSubspaceRows } from './gram-subspace.ts'
 import { chooseSubspaceMethod, modeSubspace } from './leading-subspace.ts'
 import { projectionError, squaredDistance } from './low-rank.ts'
 import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
@@ -215,7 +215,7 @@ async function sketchedInputs<T extends Reals>(job: Job<T>, products: Products):
       ? (await gramOfInputs(job, randomSigns(tensor.data, width, o, seed), products, false)).gram
       : await modeGram(engine, tensor.data, tensor.dims, { products, signal })
   // What is left to gain here, the sweeps gain anyway.
-  return toTypeOf(await leading(job, gram, ri, undefined, 1), tensor.data)
+  return toTypeOf(await leading(job, gram, ri, undefined, { steps: 1, polish: false }), tensor.data)
 }
 
 function randomSigns<T extends Reals>(like: T, rows: number, cols: number, seed: number): Matrix<T> {
@@ -239,10 +239,12 @@ async function improve<T extends Reals>(
   const { tensor, ranks, tick } = job
   const [ro, ri] = ranks
   tick()
-  const output = toTypeOf(await leading(job, await gramOfOutputs(job, input, products), ro, previous), tensor.data)
+  const polish = { polish: isLast }
+  const outputs = await gramOfOutputs(job, input, products)
+  const output = toTypeOf(await leading(job, outputs, ro, previous, polish), tensor.data)
   tick()
   const { gram, projected } = await gramOfInputs(job, output, products, isLast)
-  return { output, input: toTypeOf(await leading(job, gram, ri, input), tensor.data), projected }
+  return { output, input: toTypeOf(await leading(job, gram, ri, input, polish), tensor.data), projected }
 }
 
 /** The outputs' Gram matrix of the tensor with its inputs projected on a basis `[r, i]`. */
@@ -286,10 +288,10 @@ async function leading<T extends Reals>(
   gram: Matrix64,
   rank: number,
   previous: Matrix<T> | undefined,
-  steps?: number,
+  options: Pick<GramSubspaceOptions, 'steps' | 'polish'> = {},
 ): Promise<Matrix64> {
   if (gram.rows > LARGEST_EXACT)
-    return gramSubspaceRows(engine, gram, rank, { start: previous && toMatrix64(previous), steps, seed, signal })
+    return gramSubspaceRows(engine, gram, rank, { start: previous && toMatrix64(previous), ...options, seed, signal })
   const { vectors } = await symmetricEigen(engine, gram, { count: rank, signal })
   return transposed(vectors!)
 }
