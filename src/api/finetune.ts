@@ -98,18 +98,19 @@ function planOf(model: Model, result: Finetuned, skips: readonly Skip[]): Plan {
   }
 }
 
-function measurementsOf({ before, after, history, evaluationData, data, options }: Finetuned): Measurement[] {
+function measurementsOf({ before: start, after, history, evaluationData, data, options }: Finetuned): Measurement[] {
   const measured: Measurement[] = []
-  if (before && after && evaluationData !== null) {
+  if (start && after && evaluationData !== null) {
     const common = { data: evaluationData, samples: after.samples, command: 'finetune' }
-    measured.push({ metric: 'top1', before: before.top1, after: after.top1, ...common })
-    if (after.top5 !== null) measured.push({ metric: 'top5', before: before.top5, after: after.top5, ...common })
-    measured.push({ metric: 'loss', before: before.loss, after: after.loss, ...common })
+    measured.push({ metric: 'top1', before: start.top1, after: after.top1, ...common })
+    if (after.top5 !== null) measured.push({ metric: 'top5', before: start.top5, after: after.top5, ...common })
+    measured.push({ metric: 'loss', before: start.loss, after: after.loss, ...common })
   }
   const [first, last] = [history[0], history.at(-1)]
   if (first && last) {
     const samples = last.step * options.batch * options.accumulate
-    measured.push({ metric: 'training loss', before: first.loss, after: last.loss, data, samples, command: 'finetune' })
+    const before = history.length > 1 ? first.loss : null
+    measured.push({ metric: 'training loss', before, after: last.loss, data, samples, command: 'finetune' })
   }
   return measured
 }

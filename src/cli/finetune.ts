@@ -33,7 +33,7 @@ const OPTIONS = {
   },
   'evaluate-limit': { kind: 'count', value: 'N', about: 'at most this many samples are evaluated' },
   'evaluate-every': { kind: 'count', value: 'STEPS', about: 'steps between evaluations (default: an epoch)' },
-  patience: { kind: 'count', value: 'N', about: 'stop after so many evaluations that brought no better accuracy' },
+  patience: { kind: 'count', value: 'N', about: 'stop after so many evaluations that were no better' },
   teacher: { kind: 'text', value: 'ORIGINAL', about: 'network to learn from; labels are optional then' },
   'teacher-weight': { kind: 'number', value: 'W', least: 0, about: 'share of the teacher in the loss (default 0.5)' },
   temperature: { kind: 'number', value: 'T', least: 0, about: 'temperature of the teacher’s answers (default 4)' },

@@ -59,7 +59,7 @@ export interface FinetuneOptions
   readonly evaluateEvery?: number | undefined
   /** At most this many samples are evaluated. */
   readonly evaluationLimit?: number | undefined
-  /** Stops after so many evaluations in a row that brought no better accuracy; absent: never. */
+  /** Stops after so many evaluations in a row that were no better (accuracy, then loss); absent: never. */
   readonly patience?: number | undefined
   /** Steps between checkpoints; default: an epoch. */
   readonly checkpointEvery?: number | undefined

@@ -287,7 +287,7 @@ class Run {
   }
 
   #judge(evaluation: EvaluationEntry): void {
-    if (!this.#best || evaluation.top1 > this.#best.evaluation.top1) {
+    if (!this.#best || isBetter(evaluation, this.#best.evaluation)) {
       this.#keep({ step: this.#step, evaluation })
       this.#stale = 0
       return
@@ -422,6 +422,11 @@ class Run {
       warnings,
     }
   }
+}
+
+/** Higher accuracy, or as high a one with a lower loss. */
+function isBetter(a: EvaluationEntry, b: EvaluationEntry): boolean {
+  return a.top1 > b.top1 || (a.top1 === b.top1 && a.loss < b.loss)
 }
 
 /** Weights that overflowed in the very last update would otherwise go into a file. */

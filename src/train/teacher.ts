@@ -8,6 +8,8 @@ import { type FeaturePair, type LossTerm, needsOf } from './losses.ts'
 export interface TeacherValues {
   /** The teacher with exactly the outputs that are needed. */
   readonly model: Model
+  /** The teacher's inputs, and which of the student's, by position, each is. */
+  readonly sources: readonly { readonly input: string; readonly from: number }[]
   /** Inputs of the step, and the teacher's output that each is. */
   readonly inputs: readonly { readonly input: string; readonly output: string; readonly type: Typed }[]
   /** Inputs of the step with the teacher's logits and output, when the loss uses them. */
@@ -51,7 +53,7 @@ export function teacherValues(
   student: Student,
 ): TeacherValues {
   const { model, types } = teacher
-  checkInputs(model, types, student)
+  const sources = matchInputs(model, types, student)
   const [first] = model.graph.outputs
   if (!first) fail('INVALID_ARGUMENT', 'Teacher: must have an output; it has none.')
   const inputs = new Map<string, { input: string; output: string; type: Typed }>()
@@ -86,7 +88,7 @@ export function teacherValues(
   const cut = cloneModel(model)
   cut.graph.outputs = [...inputs.values()].map((entry) => ({ name: entry.output, type: undefined }))
   removeUnusedFrom(cut)
-  return { model: cut, inputs: [...inputs.values()], logits, output, features }
+  return { model: cut, sources, inputs: [...inputs.values()], logits, output, features }
 }
 
 function nameIn(pair: FeaturePair, role: 'student' | 'teacher'): string {
@@ -97,14 +99,19 @@ function describe(type: Typed | undefined): string {
   return type ? `${type.dtype} [${type.shape.join(', ')}]` : 'an unknown one'
 }
 
-function checkInputs(model: Model, types: ReadonlyMap<string, Typed>, student: Student): void {
+/** By name where all names are the student's, else by position. */
+function matchInputs(model: Model, types: ReadonlyMap<string, Typed>, student: Student): TeacherValues['sources'] {
   const own = student.graph.inputs.map(({ name }) => name)
-  for (const { name } of model.graph.inputs) {
-    const found = own.includes(name) ? student.types.get(name) : undefined
+  const names = model.graph.inputs.map(({ name }) => name)
+  const byName = names.every((name) => own.includes(name))
+  return names.map((name, position) => {
+    const from = byName ? own.indexOf(name) : position
+    const found = from < own.length ? student.types.get(own[from]!) : undefined
     if (!found || found.shape.join() !== types.get(name)?.shape.join())
       fail(
         'INVALID_ARGUMENT',
         `Teacher: its input '${name}', ${describe(types.get(name))}, must be an input of the model, which has ${own.map((input) => `'${input}', ${describe(student.types.get(input))}`).join('; ')}.`,
       )
-  }
+    return { input: name, from }
+  })
 }

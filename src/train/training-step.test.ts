@@ -3,7 +3,7 @@ import { evaluator, runModel } from '../../test/support/run-model.ts'
 import { randomTensor, relativeErrorOf } from '../../test/support/tensors.ts'
 import { lowerTrainingBatchNorm } from '../autodiff/index.ts'
 import { observeShapes } from '../engine/index.ts'
-import { cloneModel, GraphBuilder, type Model } from '../graph/index.ts'
+import { cloneModel, GraphBuilder, type Model, tensorType } from '../graph/index.ts'
 import { initialize, resnet20 } from '../networks/index.ts'
 import { Tensor, toFloat64 } from '../tensor/index.ts'
 import type { StepOptions } from './step-options.ts'
@@ -226,6 +226,24 @@ describe('createTrainingStep', () => {
     for (let i = 0; i < 30; i++) results.push(await training.step([pictures(BATCH, i % 3)], undefined, 0.1))
     expect(results.at(-1)!.loss).toBeLessThan(results[0]!.loss / 2)
     await training.release()
+  })
+
+  it('matches a teacher’s inputs by position where names differ, and refuses other shapes', async () => {
+    const options = async (edge: number): Promise<StepOptions> => {
+      const teacher = plainNetwork()
+      teacher.graph.inputs = [{ name: 'picture', type: tensorType('float32', ['batch', 3, 8, edge]) }]
+      teacher.graph.nodes[0]!.inputs[0] = 'picture'
+      if (edge !== 8) teacher.graph.nodes.splice(1)
+      if (edge !== 8) teacher.graph.outputs = [{ name: teacher.graph.nodes[0]!.outputs[0]!, type: undefined }]
+      const types = await observeShapes(evaluator, teacher, { batch: BATCH })
+      return { ...SGD, loss: [{ kind: 'distillation' }], teacher: { model: teacher, types } }
+    }
+    const training = await trainingOf(plainNetwork(), await options(8))
+    expect(Math.abs((await training.step([pictures(BATCH)], undefined, 0)).loss)).toBeLessThan(1e-6)
+    await training.release()
+    await expect(trainingOf(plainNetwork(), await options(9))).rejects.toThrow(
+      "Teacher: its input 'picture', float32 [8, 3, 8, 9], must be an input of the model, which has 'input', float32 [8, 3, 8, 8].",
+    )
   })
 
   it('takes the scores before a final Softmax', async () => {

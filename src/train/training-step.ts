@@ -177,14 +177,14 @@ class GraphTraining implements TrainingStep {
   }
 
   async teach(inputs: readonly Tensor[]): Promise<TensorMap> {
-    const { teacher, batch, inputs: names } = this.graph
+    const { teacher, batch } = this.graph
     const results: Record<string, Tensor> = {}
     if (!teacher || !this.#teacher) return results
     const count = inputs[0]!.shape[0]!
     const parts = new Map<string, Tensor[]>(teacher.inputs.map(({ input }) => [input, []]))
     for (let start = 0; start < count; start += batch) {
       const feeds: Record<string, Tensor> = {}
-      for (const name of this.#teacher.inputNames) feeds[name] = rowsOf(inputs[names.indexOf(name)]!, start, batch)
+      for (const { input, from } of teacher.sources) feeds[input] = rowsOf(inputs[from]!, start, batch)
       const values = await this.#teacher.run(feeds)
       for (const { input, output } of teacher.inputs) parts.get(input)!.push(values[output]!)
     }
