@@ -63,6 +63,8 @@ interface Pass {
   readonly source: Graph
   readonly types: ReadonlyMap<string, Typed>
   readonly model: Model
+  /** The same in standard operators, with every value under its name. */
+  readonly standard: Model
   readonly emit: Emitter
   readonly loss: string
   readonly correct: string
@@ -132,7 +134,9 @@ export function buildStep(model: Model, types: ReadonlyMap<string, Typed>, optio
 function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: StepOptions): Pass {
   const lifted = liftOpset(source, 18)
   const output = chooseOutput(lifted.graph, options.output)
-  const selection = selectParameters(lifted, [output], given, options)
+  const wants = new Set(options.loss.map(needsOf))
+  const teacher = teacherFor(options, wants, lifted.graph, given, output)
+  const selection = selectParameters(lifted, lossSources(options, output, teacher), given, options)
   const learning = new Set(options.batchNorm === 'running' ? [] : selection.batchNorms.map(({ name }) => name))
   const norms = toTrainingBatchNorm(lifted, given, { frozen: (node) => !learning.has(node.name) })
   const { model } = norms
@@ -147,25 +151,23 @@ function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: St
     return name
   }
   const logits = logitsOf(graph, output)
-  const wants = new Set(options.loss.map(needsOf))
   const scores = types.get(output) ?? fail('INVALID_MODEL', `Output '${output}': its shape is not known.`)
   const classes = scores.shape[1] ?? 1
   const targets = wants.has('labels')
     ? declare(TARGETS, { dtype: 'float32', shape: [scores.shape[0]!, classes] })
     : undefined
-  const teacher = teacherFor(options, wants, graph, types, output)
   for (const { input, type } of teacher?.inputs ?? []) declare(input, type)
   const emit = new Emitter(graph, types)
   const inputs: LossInputs = {
-    logits: rowsOfScores(emit, logits, output),
-    output: rowsOfScores(emit, output, output),
+    logits: () => rowsOfScores(emit, logits, output),
+    output,
     targets,
-    teacherLogits: teacher?.logits && rowsOfScores(emit, teacher.logits, 'the teacher’s'),
-    teacherOutput: teacher?.output && rowsOfScores(emit, teacher.output, 'the teacher’s'),
+    teacherLogits: teacher?.logits && rowsOfScores(emit, teacher.logits, output),
+    teacherOutput: teacher?.output,
     features: teacher?.features ?? new Map(),
   }
   const loss = totalLoss(emit, options.loss, inputs)
-  const correct = emitCorrect(emit, inputs.logits, targets ?? inputs.teacherLogits ?? inputs.teacherOutput)
+  const correct = emitCorrect(emit, inputs.logits, targets ?? inputs.teacherLogits)
   graph.outputs = [loss, correct].map((name) => ({ name, type: undefined }))
   sortNodes(graph)
   learnTypes(types, graph, emit)
@@ -174,14 +176,18 @@ function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: St
     loss,
     withRespectTo: trainable.length > 0 ? trainable : [firstOf(selection)],
     types,
+    rules: options.lowering?.rules,
   })
   learnTypes(types, result.model.graph, result.emit)
-  const lowered = options.lower ? options.lower(result.model, types) : result.model
+  const standard = options.lowering ? options.lowering.standard(result.model, types) : result.model
+  const lower = options.lowering?.lower ?? options.lower
+  const lowered = lower ? lower(result.model, types) : result.model
   const passEmit = new Emitter(lowered.graph, types)
   const statistics = norms.statistics.flatMap((norm) => emitStatistics(passEmit, norm))
   return {
     source: lifted.graph,
     types,
+    standard: options.lowering ? standard : lowered,
     model: lowered,
     emit: passEmit,
     loss,
@@ -246,9 +252,16 @@ function teacherFor(
   return teacherValues(options.teacher, options.loss, { graph, types, output })
 }
 
+/** The values of the network that the loss is computed from. */
+function lossSources({ loss }: StepOptions, output: string, teacher: TeacherValues | undefined): string[] {
+  const features = [...(teacher?.features.values() ?? [])].flat().map(([student]) => student)
+  return loss.some((term) => needsOf(term) !== 'features') ? [output, ...features] : features
+}
+
 /** How many samples have their highest score where the targets have it. */
-function emitCorrect(emit: Emitter, logits: string, targets: string | undefined): string {
-  if (targets === undefined) return emit.number(0, logits)
+function emitCorrect(emit: Emitter, scores: () => string, targets: string | undefined): string {
+  if (targets === undefined) return emit.tensor(Tensor.of(Float32Array.of(0), []))
+  const logits = scores()
   const [count = 1] = emit.shape(logits)
   const classOf = (rows: string): string => emit.op('ArgMax', [rows], [count], { axis: 1, keepdims: 0 }, 'int64')
   const equal = emit.op('Equal', [classOf(logits), classOf(targets)], [count], {}, 'bool')
@@ -257,9 +270,9 @@ function emitCorrect(emit: Emitter, logits: string, targets: string | undefined)
 
 /** The pass alone, with parameters and statistics as inputs. */
 function passModel(pass: Pass): Model {
-  const graph = withInputs(pass, pass.model.graph)
+  const graph = withInputs(pass, pass.standard.graph)
   graph.outputs = [pass.loss, ...pass.gradients.values()].map((name) => ({ name, type: undefined }))
-  const model = { ...pass.model, graph }
+  const model = { ...pass.standard, graph }
   removeUnusedFrom(model)
   return model
 }

@@ -2,6 +2,7 @@
 import type { Typed } from '../autodiff/index.ts'
 import type { Model } from '../graph/index.ts'
 import type { LossTerm } from './losses.ts'
+import type { Lowering } from './lowering/index.ts'
 import type { Clipping, Optimizer } from './optimizer.ts'
 import type { ParameterGroup } from './parameters.ts'
 
@@ -32,6 +33,8 @@ export interface StepOptions {
    * their names. Default: as it is.
    */
   readonly lower?: ((model: Model, types: ReadonlyMap<string, Typed>) => Model) | undefined
+  /** Differentiates and rewrites the pass for kernels of one runtime; default: standard operators. */
+  readonly lowering?: Lowering | undefined
   /** Statistics that batch normalisations use: the batch's, which are also learned (default), or the running ones. */
   readonly batchNorm?: 'batch' | 'running' | undefined
 }

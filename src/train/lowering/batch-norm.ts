@@ -1,0 +1,82 @@
+/** Batch normalisation with batch statistics, and its gradient, on blocked values: sums by pooling, scaling by convolving. */
+import type { Emitter } from '../../autodiff/index.ts'
+import { floatAttribute, intAttribute, type Node } from '../../graph/index.ts'
+import { sizeOf } from '../../tensor/index.ts'
+import { fused } from './convolutions.ts'
+import type { DeferredGradient } from './deferred-rules.ts'
+import type { Fusion, Layouts } from './layouts.ts'
+
+/** `x · factor + offset (+ sum)` per channel, in one pass over the pictures. @param factor, offset `[C]`. */
+function affine(layouts: Layouts, x: string, factor: string, offset: string | undefined, fusion: Fusion): string {
+  const shape = layouts.emit.shape(x)
+  const channels = shape[1]!
+  const attributes = { kernel_shape: [1, 1], pads: [0, 0, 0, 0], strides: [1, 1], dilations: [1, 1], group: channels }
+  const weight = layouts.emit.reshape(factor, [channels, 1, 1, 1])
+  return fused(layouts, [x, weight], offset, shape, { ...attributes, auto_pad: 'NOTSET' }, fusion)
+}
+
+/** Mean over all but the channels, `[C]`. */
+function meanOf(layouts: Layouts, x: string): string {
+  const { emit } = layouts
+  const [batch, channels] = emit.shape(x) as [number, number]
+  const perPicture = layouts.op('GlobalAveragePool', [x], [batch, channels, 1, 1])
+  return emit.reduce('ReduceMean', emit.reshape(perPicture, [batch, channels]), [0], false)
+}
+
+/** 1 / √(v + ε). */
+function inverseDeviation(emit: Emitter, variance: string, node: Node): string {
+  const epsilon = emit.number(floatAttribute(node, 'epsilon', 1e-5), variance)
+  return emit.unary('Reciprocal', emit.unary('Sqrt', emit.add(variance, epsilon)))
+}
+
+function usesBatch(node: Node): boolean {
+  return intAttribute(node, 'training_mode', 0) === 1 && floatAttribute(node, 'momentum', 0.9) === 0
+}
+
+/** Lowers a node that normalises with the batch's statistics. @returns whether it did. */
+export function lowerBatchNorm(layouts: Layouts, node: Node): boolean {
+  const [x, scale, bias] = node.inputs as [string, string, string]
+  const [y, meanName, varianceName] = node.outputs as [string, string?, string?]
+  if (!usesBatch(node) || !layouts.isBlockable(x) || !layouts.isBlocked(x) || !meanName || !varianceName) return false
+  const { emit } = layouts
+  const source = layouts.blocked(x)
+  layouts.give(meanName, meanOf(layouts, source))
+  // Rounding may leave less than zero where all elements are equal.
+  const spread = emit.sub(meanOf(layouts, emit.mul(source, source)), emit.mul(meanName, meanName))
+  layouts.give(varianceName, emit.op('Max', [spread, emit.number(0, spread)], emit.shape(spread)))
+  const factor = emit.mul(layouts.plain(scale), inverseDeviation(emit, varianceName, node))
+  const offset = emit.sub(layouts.plain(bias), emit.mul(meanName, factor))
+  layouts.setPending(y, { addsUp: true, emit: (fusion) => affine(layouts, source, factor, offset, fusion) })
+  return true
+}
+
+/** Lowers its gradients: dβ = Σ dy, dγ = Σ dy x̂, dx = γ / √(v + ε) · (dy − dβ / M − x̂ dγ / M). */
+export function lowerBatchNormGradient(layouts: Layouts, gradient: DeferredGradient): readonly boolean[] {
+  const { node, inputs, outputs, gradients, results } = gradient
+  const [x, scale] = inputs as [string, string]
+  const [, mean, variance] = outputs as [string, string, string]
+  if (!usesBatch(node) || !layouts.isBlockable(x) || !layouts.isBlocked(x)) return []
+  const { emit } = layouts
+  const [source, dy] = [layouts.blocked(x), layouts.blocked(gradients[0]!)]
+  const shape = emit.shape(x)
+  const count = sizeOf(shape) / shape[1]!
+  const inverse = inverseDeviation(emit, layouts.plain(variance), node)
+  // Both are means: sums over M.
+  const shareOfBias = meanOf(layouts, dy)
+  const products = meanOf(layouts, emit.mul(dy, source))
+  const shareOfScale = emit.mul(emit.sub(products, emit.mul(layouts.plain(mean), shareOfBias)), inverse)
+  const [dx, dScale, dBias] = results
+  if (dScale !== undefined) layouts.give(dScale, emit.scale(shareOfScale, count))
+  if (dBias !== undefined) layouts.give(dBias, emit.scale(shareOfBias, count))
+  if (dx !== undefined) {
+    const factor = emit.mul(layouts.plain(scale), inverse)
+    const slope = emit.neg(emit.mul(emit.mul(factor, inverse), shareOfScale))
+    const offset = emit.neg(emit.add(emit.mul(factor, shareOfBias), emit.mul(slope, mean)))
+    layouts.setPending(dx, {
+      addsUp: true,
+      emit: ({ sum }) =>
+        affine(layouts, dy, factor, undefined, { sum: affine(layouts, source, slope, offset, { sum }) }),
+    })
+  }
+  return [true, true, true]
+}

@@ -1,0 +1,167 @@
+/**
+ * Values in several layouts while a graph is rewritten: as they were, blocked, or channels last. A layout that a reader
+ * asks for is made once, from whatever there is.
+ *
+ * Blocked: `[N, C / b, H, W, b]` in memory under the shape `[N, C, H, W]`; b is 16 with AVX-512 and 8 without.
+ */
+import { Emitter, type Typed } from '../../autodiff/index.ts'
+import { fail } from '../../core/index.ts'
+import { type AttributeInput, type Graph, type Node, usedNames } from '../../graph/index.ts'
+
+/** Domain of ONNX Runtime's blocked operators. */
+export const BLOCKED_DOMAIN = 'com.microsoft.nchwc'
+
+/** What may still be fused into a node that makes a blocked value. */
+export interface Fusion {
+  /** A blocked value to be added. */
+  readonly sum?: string | undefined
+  readonly relu?: boolean | undefined
+}
+
+/** A blocked value that is made when it is first read. */
+export interface PendingValue {
+  /** Whether something can be added in the same node. */
+  readonly addsUp: boolean
+  /** Emits it. @returns its name. */
+  emit(fusion: Fusion): string
+}
+
+/** The graph that is being written, and the layouts that its values have so far. */
+export class Layouts {
+  readonly emit: Emitter
+  readonly graph: Graph
+  readonly block: number
+  readonly #plain = new Set<string>()
+  readonly #blocked = new Map<string, string>()
+  readonly #channelsLast = new Map<string, string>()
+  readonly #pending = new Map<string, PendingValue>()
+  readonly #uses = new Map<string, number>()
+
+  /** Takes the graph's nodes away; whoever walks them writes them back. */
+  constructor(graph: Graph, types: ReadonlyMap<string, Typed>, block: number) {
+    this.graph = graph
+    this.block = block
+    this.emit = new Emitter(graph, types)
+    for (const { name } of graph.inputs) this.#plain.add(name)
+    for (const name of graph.initializers.keys()) this.#plain.add(name)
+    const used = [...graph.nodes.flatMap(usedNames), ...graph.outputs.map(({ name }) => name)]
+    for (const name of used) this.#uses.set(name, (this.#uses.get(name) ?? 0) + 1)
+  }
+
+  /** How many nodes and outputs of the graph read a value. */
+  uses(value: string): number {
+    return this.#uses.get(value) ?? 0
+  }
+
+  /** Whether a value has pictures' axes and whole blocks of channels. */
+  isBlockable(value: string): boolean {
+    const type = this.emit.types.get(value)
+    return type?.dtype === 'float32' && type.shape.length === 4 && type.shape[1]! % this.block === 0
+  }
+
+  /** Whether a value is blocked without a reordering. */
+  isBlocked(value: string): boolean {
+    return this.#blocked.has(value) || this.#pending.has(value)
+  }
+
+  pending(value: string): PendingValue | undefined {
+    return this.#pending.get(value)
+  }
+
+  setPlain(value: string): void {
+    this.#plain.add(value)
+  }
+
+  setBlocked(value: string, blocked: string): void {
+    this.#blocked.set(value, blocked)
+  }
+
+  setPending(value: string, pending: PendingValue): void {
+    this.#pending.set(value, pending)
+  }
+
+  /** Says that a value is never read: what reads it was fused with what makes it. */
+  drop(value: string): void {
+    this.#pending.delete(value)
+  }
+
+  /** The value as it was, under its own name. */
+  plain(value: string): string {
+    if (value === '' || this.#plain.has(value)) return value
+    const blocked = this.blocked(value)
+    const channels = this.emit.shape(value)[1]!
+    this.node('ReorderOutput', [blocked], value, { channels })
+    return value
+  }
+
+  /** The value blocked. */
+  blocked(value: string): string {
+    const known = this.#blocked.get(value)
+    if (known !== undefined) return known
+    const pending = this.#pending.get(value)
+    let blocked: string
+    if (pending) {
+      this.#pending.delete(value)
+      blocked = pending.emit({})
+    } else {
+      if (!this.#plain.has(value)) fail('INTERNAL', `Internal: lowering reads '${value}' before it is made.`)
+      blocked = this.emit.op(`${BLOCKED_DOMAIN}::ReorderInput`, [value], this.emit.shape(value))
+    }
+    this.#blocked.set(value, blocked)
+    return blocked
+  }
+
+  /** The value as `[N, H, W, C]`. */
+  channelsLast(value: string): string {
+    const known = this.#channelsLast.get(value)
+    if (known !== undefined) return known
+    const { emit } = this
+    const [batch, channels, height, width] = emit.shape(value) as [number, number, number, number]
+    const shape = [batch, height, width, channels]
+    let result: string
+    if (!this.isBlocked(value)) result = emit.transpose(this.plain(value), [0, 2, 3, 1])
+    else if (channels === this.block) result = emit.reshape(this.blocked(value), shape)
+    else {
+      const attributes = { channels, channels_last: 1 }
+      result = emit.op(`${BLOCKED_DOMAIN}::ReorderOutput`, [this.blocked(value)], shape, attributes)
+    }
+    this.#channelsLast.set(value, result)
+    return result
+  }
+
+  /** A blocked operator. */
+  op(
+    opType: string,
+    inputs: readonly string[],
+    shape: readonly number[],
+    attributes: Readonly<Record<string, AttributeInput | undefined>> = {},
+  ): string {
+    return this.emit.op(`${BLOCKED_DOMAIN}::${opType}`, inputs, shape, attributes)
+  }
+
+  /** A blocked operator whose output is a value of the graph, in its own layout. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    value: string,
+    attributes: Readonly<Record<string, AttributeInput | undefined>> = {},
+  ): void {
+    this.give(value, this.op(opType, inputs, this.emit.shape(value), attributes))
+  }
+
+  /** Makes what was just emitted the value itself. */
+  give(value: string, made: string): void {
+    const producer = this.graph.nodes.findLast((node) => node.outputs.includes(made))
+    if (!producer) {
+      this.graph.nodes.push(...identity(this.emit, made, value, this.graph))
+    } else producer.outputs = producer.outputs.map((name) => (name === made ? value : name))
+    this.#plain.add(value)
+  }
+}
+
+/** A copy under another name, where what was made is no node's output. */
+function identity(emit: Emitter, from: string, to: string, graph: Graph): Node[] {
+  emit.op('Identity', [from], emit.shape(from))
+  const node = graph.nodes.pop()!
+  return [{ ...node, outputs: [to] }]
+}
