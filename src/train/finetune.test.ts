@@ -7,7 +7,7 @@ import { observeShapes } from '../engine/index.ts'
 import { GraphBuilder, type Model } from '../graph/index.ts'
 import { initialize } from '../networks/index.ts'
 import { Tensor, toFloat64 } from '../tensor/index.ts'
-import type { CheckpointStore } from './checkpoint.ts'
+import { type CheckpointStore, decodeCheckpoint } from './checkpoint.ts'
 import { finetuneNetwork as finetune } from './finetune.ts'
 import type { FinetuneOptions, FinetuneRuntime } from './finetune-options.ts'
 
@@ -142,7 +142,7 @@ describe('finetune', () => {
       augmentation: { flip: true, mixup: 0.2 },
     }
     const whole = await finetune(network(), options, runtime)
-    for (const failAt of [1, 3]) {
+    for (const failAt of [1, 2, 4]) {
       const { store } = memoryStore(failAt)
       await expect(finetune(network(), options, { ...runtime, checkpoints: store })).rejects.toThrow('disk full')
       // The checkpoint before survived.
@@ -184,6 +184,36 @@ describe('finetune', () => {
     expect(result.steps).toBe(12)
     expect(result.bestStep).toBe(0)
     expect(result.warnings).toContain('Stopped at step 12 of 54: 2 evaluations were no better.')
+  })
+
+  it('counts evaluations that were no better across an interruption', async () => {
+    const options: FinetuneOptions = {
+      ...base,
+      evaluation: stripes(60, 2),
+      lr: 0,
+      batchNorm: 'running',
+      patience: 3,
+      epochs: 9,
+    }
+    const { store } = memoryStore(3)
+    await expect(finetune(network(), options, { ...runtime, checkpoints: store })).rejects.toThrow('disk full')
+    const resumed = await finetune(network(), { ...options, resume: true }, { ...runtime, checkpoints: store })
+    expect(resumed.steps).toBe(18)
+  })
+
+  it('writes a checkpoint when it is cancelled, and goes on from there', async () => {
+    const controller = new AbortController()
+    const { store } = memoryStore()
+    const options = { ...base, epochs: 1 }
+    const whole = await finetune(network(), options, runtime)
+    const onProgress = ({ done }: { done: number }): void => {
+      if (done >= 2) controller.abort()
+    }
+    const own = { ...runtime, checkpoints: store }
+    const work = finetune(network(), { ...options, signal: controller.signal, onProgress }, own)
+    await expect(work).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(decodeCheckpoint((await store.read())!, 'run').step).toBeGreaterThan(1)
+    expect(difference(whole.model, (await finetune(network(), { ...options, resume: true }, own)).model)).toBe(0)
   })
 
   it('can be cancelled', async () => {

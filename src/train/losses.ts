@@ -12,7 +12,7 @@ import { sizeOf } from '../tensor/index.ts'
 export type LossTerm =
   /** `−mean_n Σ_c t log softmax(z)`, `t` the labels' one-hot rows mixed with `labelSmoothing` (0 … 1, default 0) / C. */
   | { readonly kind: 'cross-entropy'; readonly weight?: number; readonly labelSmoothing?: number }
-  /** Mean of the squared differences of the outputs to the labels' one-hot rows, or to the teacher's outputs. */
+  /** Mean squared difference of the output to the labels' one-hot rows, or to the teacher's output of any shape. */
   | { readonly kind: 'mse'; readonly weight?: number; readonly against?: 'labels' | 'teacher' }
   /**
    * `T² · mean_n KL(softmax(teacher / T) ‖ softmax(z / T))`; `temperature` T above 0, default 4. T² keeps the gradients
@@ -114,8 +114,8 @@ export function featureDistance(emit: Emitter, student: string, teacher: string)
 
 /** What losses are computed from. */
 export interface LossInputs {
-  /** Scores `[N, C]` before any softmax. */
-  readonly logits: string
+  /** Scores `[N, C]` before any softmax; throws where the output holds no scores. */
+  readonly logits: () => string
   /** Scores as the model puts them out, for `mse`. */
   readonly output: string
   /** Target rows `[N, C]`. */
@@ -134,14 +134,16 @@ export function totalLoss(emit: Emitter, terms: readonly LossTerm[], inputs: Los
 }
 
 function lossOf(emit: Emitter, term: LossTerm, inputs: LossInputs): string {
-  const { logits, output, targets, teacherLogits, teacherOutput } = inputs
+  const { output, targets, teacherLogits, teacherOutput } = inputs
   switch (term.kind) {
     case 'cross-entropy':
-      return crossEntropy(emit, logits, targets!, term.labelSmoothing)
+      return crossEntropy(emit, inputs.logits(), targets!, term.labelSmoothing)
     case 'mse':
-      return meanSquaredError(emit, output, term.against === 'teacher' ? teacherOutput! : targets!)
+      return term.against === 'teacher'
+        ? meanSquaredError(emit, output, teacherOutput!)
+        : meanSquaredError(emit, rowsOfScores(emit, output, output), targets!)
     case 'distillation':
-      return distillation(emit, logits, teacherLogits!, term.temperature)
+      return distillation(emit, inputs.logits(), teacherLogits!, term.temperature)
     case 'features': {
       const pairs = inputs.features.get(term)!
       const distances = pairs.map(([student, teacher]) => featureDistance(emit, student, teacher))

@@ -228,6 +228,42 @@ describe('createTrainingStep', () => {
     await training.release()
   })
 
+  it('learns inner values alone', async () => {
+    const teacher = plainNetwork()
+    const types = await observeShapes(evaluator, teacher, { inputShapes: { input: [BATCH, 3, 8, 8] } })
+    const loss = [{ kind: 'features', layers: [{ student: 'conv', teacher: 'conv' }] }] as const
+    const training = await trainingOf(initialize(plainNetwork(), { seed: 9 }), {
+      ...SGD,
+      loss,
+      teacher: { model: teacher, types },
+    })
+    const first = await training.step([pictures(BATCH)], undefined, 0.5)
+    for (let i = 0; i < 20; i++) await training.step([pictures(BATCH)], undefined, 0.5)
+    expect((await training.step([pictures(BATCH)], undefined, 0.5)).loss).toBeLessThan(first.loss / 2)
+    expect(training.graph.selection.unreached).toEqual(['head.weight', 'head.bias'])
+    await training.release()
+  })
+
+  it('learns outputs that are no class scores from a teacher', async () => {
+    const pictureNetwork = (seed: number): Model => {
+      const b = new GraphBuilder()
+      const weight = b.constant(randomTensor([3, 3, 3, 3], seed), 'weight')
+      b.op('Conv', [b.input('input', 'float32', ['batch', 3, 8, 8]), weight], { pads: [1, 1, 1, 1] }, 'picture')
+      b.output('picture', 'float32', undefined)
+      return b.model()
+    }
+    const types = await observeShapes(evaluator, pictureNetwork(1), { batch: BATCH })
+    const teacher = { model: pictureNetwork(1), types }
+    const options = { ...SGD, loss: [{ kind: 'mse', against: 'teacher' }] as const, teacher }
+    const training = await trainingOf(pictureNetwork(2), options)
+    for (let i = 0; i < 80; i++) await training.step([pictures(BATCH, i)], undefined, 0.4)
+    expect((await training.step([pictures(BATCH)], undefined, 0.1)).loss).toBeLessThan(0.01)
+    await training.release()
+    await expect(trainingOf(pictureNetwork(2))).rejects.toThrow(
+      "Output 'picture': this loss needs class scores [N, C]; its shape is [8, 3, 8, 8]. Choose another output.",
+    )
+  })
+
   it('matches a teacher’s inputs by position where names differ, and refuses other shapes', async () => {
     const options = async (edge: number): Promise<StepOptions> => {
       const teacher = plainNetwork()
