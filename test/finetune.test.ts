@@ -65,23 +65,25 @@ describe('whittle finetune', () => {
 
   it('ends with the same weights however often it is killed', async () => {
     const common =
-      'finetune model.onnx --data cifar10:data --batch 10 --epochs 3 --augment crop=2,flip,mixup=0.2 --optimizer adamw --ema 0.9 --preprocess cifar10 --evaluate-every 7 --threads 2 --quiet'.split(
+      'finetune model.onnx --data cifar10:data --batch 10 --epochs 15 --augment crop=2,flip,mixup=0.2 --optimizer adamw --ema 0.9 --preprocess cifar10 --evaluate-every 37 --threads 2 --quiet'.split(
         ' ',
       )
+    const started = performance.now()
     await ok([...common, '-o', 'whole.onnx'])
+    const duration = performance.now() - started
     const random = createRandom(11)
     const interrupted = [...common, '-o', 'parts.onnx', '--checkpoint', 'run', '--checkpoint-every', '1', '--resume']
     let kills = 0
     for (let attempt = 0; attempt < 40 && !existsSync(join(folder, 'parts.onnx')); attempt++) {
       // Before it has started, while it trains, while it writes: whatever it is doing then.
-      const delay = 300 + 700 * random.uniform() + 150 * attempt
+      const delay = duration * (0.15 + 0.35 * random.uniform()) * 1.2 ** Math.max(0, attempt - 4)
       const { code } = await whittle(folder, interrupted, (child) => {
         const timer = setTimeout(() => child.kill('SIGKILL'), delay)
         child.on('close', () => clearTimeout(timer))
       })
       if (code === null) kills++
     }
-    expect(kills).toBeGreaterThan(2)
+    expect(kills).toBeGreaterThan(1)
     expect(difference(modelAt('whole.onnx'), modelAt('parts.onnx'))).toBe(0)
     expect(readdirSync(join(folder, 'run'))).toContain('checkpoint.whittle')
   })
