@@ -8,13 +8,16 @@ import { fileURLToPath } from 'node:url'
 import asc from 'assemblyscript/asc'
 
 const root = new URL('..', import.meta.url)
-const MODULES = Object.entries({ cholesky: 'decompose', tridiagonal: 'decompose', panels: 'tensor' }).map(
-  ([name, folder]) => ({
-    name: `${name.toUpperCase()}_WASM`,
-    source: `wasm/${name}.ts`,
-    target: `src/${folder}/${name}-wasm.generated.ts`,
-  }),
-)
+const MODULES = Object.entries({
+  bidiagonal: 'decompose',
+  cholesky: 'decompose',
+  tridiagonal: 'decompose',
+  panels: 'tensor',
+}).map(([name, folder]) => ({
+  name: `${name.toUpperCase()}_WASM`,
+  source: `wasm/${name}.ts`,
+  target: `src/${folder}/${name}-wasm.generated.ts`,
+}))
 const OPTIONS = ['-O3', '--noAssert', '--enable', 'simd', '--runtime', 'stub', '--importMemory', '--noExportMemory']
 
 async function compile(source) {

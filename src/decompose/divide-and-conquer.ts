@@ -19,7 +19,7 @@ const LEAF = 32
  *
  * @param diagonal,offDiagonal n numbers each (the last off-diagonal is ignored), the largest near 1. Not written to.
  * @param options.count how many of the largest eigenvalues are wanted; default all.
- * @returns ascending values and one eigenvector per row: the largest `count` of them.
+ * @returns all n values, ascending, and one eigenvector per row: those of the largest `count` values.
  */
 export async function divideAndConquer(
   engine: MatrixEngine,
@@ -45,10 +45,10 @@ export async function divideAndConquer(
   return solve(0, n, count ?? n)
 }
 
-/** The pairs of the largest `count` values. */
+/** All values, and the vectors of the largest `count` of them. */
 function largest({ values, vectors }: TridiagonalEigen, count: number): TridiagonalEigen {
   const n = values.length
-  return { values: values.subarray(n - count), vectors: vectors.subarray((n - count) * n) }
+  return { values, vectors: vectors.subarray((n - count) * n) }
 }
 
 /**
@@ -145,7 +145,7 @@ function deflate(
   return { active, deflated }
 }
 
-/** Glues two solved halves; the largest `wanted` pairs. */
+/** Glues two solved halves: all values, and the vectors of the largest `wanted` of them. */
 async function merge(
   engine: MatrixEngine,
   top: TridiagonalEigen,
@@ -181,7 +181,7 @@ async function merge(
   pairs.sort((a, b) => a.value - b.value)
   const chosen = pairs.slice(n - wanted)
 
-  const values = Float64Array.from(chosen, (pair) => pair.value)
+  const values = Float64Array.from(pairs, (pair) => pair.value)
   const vectors = new Float64Array(wanted * n)
   const roots = chosen.flatMap(({ root }, to) => (root === undefined ? [] : [{ root, to }]))
   if (secular && roots.length > 0) await rotateIntoPlace(engine, basis, active, secular, roots, vectors)

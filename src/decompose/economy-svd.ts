@@ -32,7 +32,7 @@ export interface SvdFlipOptions {
  *
  * @param a `[m, n]`, float32 or float64; u `[m, k]` and vt `[k, n]`, k = min(m, n), have its type.
  * @throws WhittleError `SHAPE_MISMATCH`, `NOT_FINITE`, `RANK_OUT_OF_RANGE` for an empty matrix, `ABORTED`; `UNSUPPORTED`
- *   beyond min(m, n) = 8,192.
+ *   beyond min(m, n) = 15,900.
  * @see Golub, Kahan, "Calculating the singular values and pseudo-inverse of a matrix", J. SIAM Numer. Anal. 2(2), 1965.
  * @example
  * const { s } = await economySvd(createPlainMatrixEngine(), { rows: 2, cols: 2, data: Float64Array.of(3, 0, 0, 1e-14) })

@@ -146,3 +146,12 @@ export function trace({ rows: n, data }: Matrix): number {
   for (let i = 0; i < n; i++) sum += data[i * (n + 1)]!
   return sum
 }
+
+/** A power of two that brings the largest element to 1 … 2: neither squares nor differences leave the range. */
+export function powerOfTwoScale(data: Float64Array): number {
+  let largest = 0
+  for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]!))
+  if (largest === 0) return 1
+  // Clamped: 2 ** 1074 is not a number. What is below 2 ** -1000 is as good as zero after it.
+  return 2 ** Math.min(1000, -Math.floor(Math.log2(largest)))
+}

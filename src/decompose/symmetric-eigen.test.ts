@@ -130,6 +130,20 @@ describe('symmetricEigen', () => {
     expect((await symmetricEigen(plain, a, { count: 0 })).vectors).toMatchObject({ rows: 90, cols: 0 })
   })
 
+  it('gives all values whatever the count', async () => {
+    const a = symmetrized(randomMatrix(90, 90))
+    const { values: expected } = await symmetricEigen(plain, a)
+    for (const options of [{ count: 0 }, { count: 7 }, { count: 90 }, { vectors: false }]) {
+      const { values, allValues } = await symmetricEigen(plain, a, options)
+      expect(
+        relativeDistance({ rows: 90, cols: 1, data: allValues }, { rows: 90, cols: 1, data: expected }),
+      ).toBeLessThan(1e-14)
+      expect(values).toEqual(allValues.subarray(0, options.count ?? 90))
+    }
+    const small = await symmetricEigen(plain, symmetrized(randomMatrix(5, 5)), { count: 2 })
+    expect([small.values.length, small.allValues.length, small.vectors?.cols]).toEqual([2, 5, 2])
+  })
+
   it('reads the lower triangle and writes nothing', async () => {
     const a = symmetrized(randomMatrix(60, 60))
     const lower = matrixOf(60, 60, (i, j) => (j <= i ? a.data[i * 60 + j]! : 12345))

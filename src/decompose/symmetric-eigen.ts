@@ -10,7 +10,7 @@ import { checkAborted, fail, type TaskOptions } from '../core/index.ts'
 import { applyReflections } from './block-reflectors.ts'
 import { divideAndConquer } from './divide-and-conquer.ts'
 import type { Matrix64, MatrixEngine } from './matrix.ts'
-import { checkMatrix, rowRange, transposed, zeros64 } from './matrix-layout.ts'
+import { checkMatrix, powerOfTwoScale, rowRange, transposed, zeros64 } from './matrix-layout.ts'
 import { tridiagonalEigen, tridiagonalEigenvalues } from './tridiagonal-ql.ts'
 import { reduceToTridiagonal } from './tridiagonal-reduction.ts'
 
@@ -28,6 +28,8 @@ export interface SymmetricEigen {
   readonly values: Float64Array
   /** `[n, count]`: eigenvector j in column j. */
   readonly vectors: Matrix64 | undefined
+  /** All n values, descending, whatever the count: they are known with the first vector. */
+  readonly allValues: Float64Array
 }
 
 const SMALL = 48
@@ -59,15 +61,21 @@ export async function symmetricEigen(
     fail('INVALID_ARGUMENT', `Symmetric eigenproblem [${n}, ${n}]: count must be in 0 … ${n}; got ${count}.`)
   checkMatrix(matrix, 'Symmetric eigenproblem')
   checkAborted(signal)
-  if (n === 0) return { values: new Float64Array(0), vectors: vectors ? zeros64(0, 0) : undefined }
+  if (n === 0) {
+    const none = new Float64Array(0)
+    return { values: none, allValues: none, vectors: vectors ? zeros64(0, 0) : undefined }
+  }
 
   const scale = powerOfTwoScale(matrix.data)
   const reduction = await reduceToTridiagonal(matrix, { scale, vectors, signal })
   onProgress?.({ stage: 'eigen', done: 1, total: 3 })
   const { diagonal, offDiagonal } = reduction
   const unscaled = (values: Float64Array): Float64Array => values.map((value) => value / scale).reverse()
-  if (!vectors) return { values: unscaled(tridiagonalEigenvalues(diagonal, offDiagonal)), vectors: undefined }
-  if (count === 0) return { values: new Float64Array(0), vectors: zeros64(n, 0) }
+  if (!vectors || count === 0) {
+    const allValues = unscaled(tridiagonalEigenvalues(diagonal, offDiagonal))
+    if (!vectors) return { values: allValues, allValues, vectors: undefined }
+    return { values: new Float64Array(0), allValues, vectors: zeros64(n, 0) }
+  }
 
   const small = n <= SMALL
   const { values, vectors: rows } = small
@@ -79,16 +87,8 @@ export async function symmetricEigen(
   const reflectors = rowRange(reduction.reflectors!, 0, n - 1)
   await applyReflections(engine, reflectors, reduction.tau.subarray(0, n - 1), 1, columns, { signal })
   onProgress?.({ stage: 'eigen', done: 3, total: 3 })
-  return { values: unscaled(values.subarray(values.length - count)), vectors: columns }
-}
-
-/** A power of two that brings the largest element to 1 … 2: neither squares nor differences leave the range. */
-function powerOfTwoScale(data: Float64Array): number {
-  let largest = 0
-  for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]!))
-  if (largest === 0) return 1
-  // Clamped: 2 ** 1074 is not a number. What is below 2 ** -1000 is as good as zero after it.
-  return 2 ** Math.min(1000, -Math.floor(Math.log2(largest)))
+  const allValues = unscaled(values)
+  return { values: count === n ? allValues : allValues.slice(0, count), allValues, vectors: columns }
 }
 
 /** The last `count` rows, ascending → `[n, count]` columns, descending. */

@@ -33,7 +33,10 @@ type ReducePanel = (
   start: number,
   width: number,
   columns: number,
+  factors: number,
 ) => void
+
+type Addresses = [number, number, number, number, number, number, number, number]
 
 const PANEL = 32
 const kernel = new WasmKernel(TRIDIAGONAL_WASM)
@@ -61,7 +64,7 @@ export async function reduceToTridiagonal(
       'UNSUPPORTED',
       `Symmetric eigenproblem [${n}, ${n}]: at most ${LARGEST} rows fit into WebAssembly's memory. Use a range finder.`,
     )
-  const lengths = [n * n, PANEL * n, 8 * PANEL * Math.ceil(n / 4), n, n, n, PANEL * n]
+  const lengths = [n * n, PANEL * n, 8 * PANEL * Math.ceil(n / 4), n, n, n, PANEL * n, PANEL]
   const numbers = lengths.reduce((sum, length) => sum + length, 0)
   return kernel.use(numbers, async ({ memory, exports, kept }) => {
     const { views, addresses } = layOut(memory, lengths)
@@ -75,11 +78,11 @@ export async function reduceToTridiagonal(
     ]
     if (scale === 1) a.set(matrix.data)
     else for (let i = 0; i < a.length; i++) a[i] = matrix.data[i]! * scale
-    const [pa, pw, pp, pd, pe, pt, pc] = addresses as [number, number, number, number, number, number, number]
+    const [pa, pw, pp, pd, pe, pt, pc, pf] = addresses as Addresses
     const reducePanel = exports.reducePanel as ReducePanel
     let turn = performance.now()
     for (let start = 0; start < n - 1; start += PANEL) {
-      reducePanel(pa, n, pw, pp, pd, pe, pt, start, PANEL, pc)
+      reducePanel(pa, n, pw, pp, pd, pe, pt, start, PANEL, pc, pf)
       if (performance.now() - turn > MILLISECONDS_PER_TURN) {
         await yieldToEventLoop()
         checkAborted(signal)
