@@ -14,6 +14,9 @@ import { fromOrtTensor, maybeEngineDType, toOrtTensor } from './tensors.ts'
  */
 const DETACHED_BYTES = 64 * 1024
 
+/** Runs do not take over what the session was told about printing. */
+const RUN_OPTIONS = { logSeverityLevel: 4 } as const
+
 /** Options of {@link createEvaluator}. */
 export interface EvaluatorOptions {
   /**
@@ -101,7 +104,7 @@ class OrtExecutable implements Executable {
     for (const { name } of this.#inputs) ortFeeds[name] = toOrtTensor(this.#runtime, feeds[name]!, name)
     return runExclusively(this.#runtime, async () => {
       try {
-        const results = await session.run(ortFeeds, [...outputs])
+        const results = await session.run(ortFeeds, [...outputs], RUN_OPTIONS)
         const tensors: Record<string, Tensor> = {}
         for (const name of outputs) tensors[name] = await fromOrtTensor(results[name]!, name)
         return tensors

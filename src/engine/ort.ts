@@ -65,6 +65,7 @@ export interface OrtSession {
   run(
     feeds: Readonly<Record<string, OrtTensor>>,
     fetches: readonly string[],
+    options?: { readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4 },
   ): Promise<Readonly<Record<string, OrtTensor>>>
   release(): Promise<void>
 }

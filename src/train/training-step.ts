@@ -10,6 +10,7 @@ import type { Evaluator, Executable, Model, TensorMap } from '../graph/index.ts'
 import { byteLengthOf, sizeOf, Tensor, toFloat32 } from '../tensor/index.ts'
 import { loopNames } from './loop.ts'
 import { scalarsAt } from './optimizer.ts'
+import { loweringFor } from './runtime-forms.ts'
 import { buildStep, CORRECT, GRADIENT_NORM, LOSS, type StepGraph, TARGETS } from './step-graph.ts'
 import type { StepOptions } from './step-options.ts'
 import { targetRows } from './targets.ts'
@@ -91,7 +92,8 @@ export async function createTrainingStep(
   model: Model,
   options: TrainingStepOptions,
 ): Promise<TrainingStep> {
-  const graph = buildStep(model, options.types, options)
+  const lower = await loweringFor(evaluator, model, options)
+  const graph = buildStep(model, options.types, { ...options, lower })
   // Constant weights make the teacher a session of the fast kind; see docs/performance.md for one against two.
   const teacher = graph.teacher && (await evaluator.load(graph.teacher.model))
   try {

@@ -1,6 +1,7 @@
 /** What the browser test runs inside the page; its results are compared with those of Node. */
 import { symmetricEigen } from '../../src/decompose/index.ts'
 import {
+  browserCheckpoints,
   createWebRuntime,
   decompose,
   type Model,
@@ -11,6 +12,7 @@ import {
   Tensor,
   toFloat64,
 } from '../../src/web/index.ts'
+import { type TrainedSteps, type TrainedWhole, trainSteps, trainWhole } from './browser-training.ts'
 
 /** Numbers to be compared, as JSON. */
 export interface Computed {
@@ -26,6 +28,20 @@ export interface Computed {
 export interface PageReport extends Computed {
   readonly isolated: boolean
   readonly error: string
+}
+
+/** What the page sends back of training. */
+export interface TrainingReport {
+  readonly steps: TrainedSteps
+  readonly whole: TrainedWhole
+  /** Whether a checkpoint was left after it was deleted. */
+  readonly left: boolean
+}
+
+/** What the page sends back of training on a graphics processor: the steps, or what was missing. */
+export interface GpuReport {
+  readonly steps?: TrainedSteps
+  readonly missing?: string
 }
 
 /** A symmetric matrix that both sides make alike. */
@@ -81,4 +97,26 @@ async function report(ort: OrtWebRuntime): Promise<PageReport> {
   return { ...computed, isolated: globalThis.crossOriginIsolated, error }
 }
 
-Object.assign(globalThis, { report })
+async function pictures(): Promise<Uint8Array> {
+  return new Uint8Array(await (await fetch('/data.bin')).arrayBuffer())
+}
+
+async function reportTraining(ort: OrtWebRuntime): Promise<TrainingReport> {
+  const runtime = createWebRuntime(ort, { threads: 2, wasmPath: '/ort/' })
+  const bytes = await pictures()
+  const checkpoints = browserCheckpoints('test')
+  const steps = await trainSteps(runtime.evaluator, bytes)
+  const whole = await trainWhole(runtime, bytes, checkpoints)
+  await checkpoints.delete()
+  return { steps, whole, left: (await checkpoints.read()) !== undefined }
+}
+
+async function reportGpuTraining(ort: OrtWebRuntime): Promise<GpuReport> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } }
+  if (!gpu) return { missing: 'this browser has no WebGPU' }
+  if (!(await gpu.requestAdapter())) return { missing: 'WebGPU of this browser has no adapter' }
+  const { evaluator } = createWebRuntime(ort, { wasmPath: '/ort/', executionProviders: ['webgpu'] })
+  return { steps: await trainSteps(evaluator, await pictures(), { steps: 2 }) }
+}
+
+Object.assign(globalThis, { report, reportTraining, reportGpuTraining })
