@@ -51,15 +51,7 @@ function add(at: usize, low: v128, high: v128): void {
  * @param a `[ceil(rows / 4)]` panels `[depth, 4]`. @param b `[ceil(columns / 4)]` panels `[depth, 4]`.
  * @param sums `[rows, width]`, both rounded up to fours.
  */
-export function multiplyPanels(
-  a: usize,
-  rows: i32,
-  b: usize,
-  columns: i32,
-  depth: i32,
-  sums: usize,
-  width: i32,
-): void {
+export function multiplyPanels(a: usize, rows: i32, b: usize, columns: i32, depth: i32, sums: usize, width: i32): void {
   const panel = (<usize>depth) << 5
   const stride = (<usize>width) << 3
   for (let j = 0; j < columns; j += 4) {
