@@ -9,6 +9,7 @@ import { fail } from '../core/index.ts'
 import type { Evaluator, Executable, Model, TensorMap } from '../graph/index.ts'
 import { byteLengthOf, sizeOf, Tensor, toFloat32 } from '../tensor/index.ts'
 import { loopNames } from './loop.ts'
+import { blockedLowering, blockSize } from './lowering/index.ts'
 import { scalarsAt } from './optimizer.ts'
 import { loweringFor } from './runtime-forms.ts'
 import { buildStep, CORRECT, GRADIENT_NORM, LOSS, type StepGraph, TARGETS } from './step-graph.ts'
@@ -19,6 +20,11 @@ import { targetRows } from './targets.ts'
 export interface TrainingStepOptions extends StepOptions {
   /** Element types and shapes of the model's values for the batch to train with, as `observeShapes` gives them. */
   readonly types: ReadonlyMap<string, Typed>
+  /**
+   * Kernels of the runtime's own beside standard operators, where this processor has them: 1.1 to 1.6 times as fast, the
+   * same numbers up to rounding. Default: `'native'`.
+   */
+  readonly kernels?: 'native' | 'standard' | undefined
 }
 
 /** What steps give. */
@@ -92,8 +98,10 @@ export async function createTrainingStep(
   model: Model,
   options: TrainingStepOptions,
 ): Promise<TrainingStep> {
+  const block = options.kernels === 'standard' || options.lower ? undefined : await blockSize(evaluator)
+  const lowering = options.lowering ?? (block === undefined ? undefined : blockedLowering(block))
   const lower = await loweringFor(evaluator, model, options)
-  const graph = buildStep(model, options.types, { ...options, lower })
+  const graph = buildStep(model, options.types, { ...options, lower, lowering })
   // Constant weights make the teacher a session of the fast kind; see docs/performance.md for one against two.
   const teacher = graph.teacher && (await evaluator.load(graph.teacher.model))
   try {
