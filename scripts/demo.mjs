@@ -35,6 +35,7 @@ say(`Decomposing ${INPUT} to ${FRACTION * 100} % of its MACs, fitted to 250 trai
 const { model, record } = await decompose(
   original,
   {
+    method: 'cp',
     budget: { metric: 'macs', fraction: FRACTION },
     align: 8,
     data: datasets.cifar10(DATA, { split: 'train' }),
