@@ -13,6 +13,7 @@ const SECTIONS = {
   codec: 'load and save a 500 MB model',
   algebra: 'eigenproblems, subspaces and factors alone, warm',
   tensor: 'tensor algebra, CP and Tucker; TensorLy on numpy and on PyTorch beside it',
+  training: 'training steps of six networks; PyTorch beside it',
   browser: 'tensor algebra in headless Chromium (onnxruntime-web, threads) beside Node',
   latency: 'ResNet-20 and ResNet-56 before and after, in ONNX Runtime',
 }
@@ -30,7 +31,7 @@ Options
   --wait N     seconds to wait for a quiet machine before each run (default 10)
   --quick      one turn each, the three smaller shapes
   --all        peers also at (2048, 2048, 5, 5), which takes them minutes and gigabytes
-  --only TEXT  layers, tensor, browser: only rows whose shape or method contains this
+  --only TEXT  layers, tensor, browser, training: only rows whose shape or method contains this
   --write      puts the tables into docs/performance.md
 
 Peers run in Python where it is: WHITTLE_PYTHON (default python3), WHITTLE_TENSORLY (a checkout of TensorLy).
