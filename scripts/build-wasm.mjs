@@ -11,6 +11,7 @@ const root = new URL('..', import.meta.url)
 const MODULES = Object.entries({
   bidiagonal: 'decompose',
   cholesky: 'decompose',
+  secular: 'decompose',
   tridiagonal: 'decompose',
   panels: 'tensor',
 }).map(([name, folder]) => ({

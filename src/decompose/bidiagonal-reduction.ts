@@ -117,10 +117,9 @@ export async function reduceToBidiagonal(
 function fillPadded(out: Float64Array, ld: number, { rows: n, data }: Matrix64, scale: number): void {
   if (ld > n) out.fill(0)
   for (let i = 0; i < n; i++) {
-    const row = out.subarray(i * ld, i * ld + n)
-    if (scale === 1) row.set(data.subarray(i * n, i * n + n))
-    else for (let j = 0; j < n; j++) row[j] = data[i * n + j]! * scale
+    out.set(data.subarray(i * n, i * n + n), i * ld)
   }
+  if (scale !== 1) for (let i = 0; i < out.length; i++) out[i] = out[i]! * scale
 }
 
 function withoutPadding(data: Float64Array, ld: number, n: number): Float64Array {

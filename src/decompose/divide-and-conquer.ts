@@ -8,7 +8,7 @@
  */
 import { checkAborted, type TaskOptions } from '../core/index.ts'
 import type { Matrix64, MatrixEngine } from './matrix.ts'
-import { type SecularSolution, solveSecular } from './secular-equation.ts'
+import { type SecularSolver, withSecularSolver } from './secular-equation.ts'
 import { type TridiagonalEigen, tridiagonalEigen } from './tridiagonal-ql.ts'
 
 const EPSILON = 2 ** -52
@@ -29,7 +29,7 @@ export async function divideAndConquer(
 ): Promise<TridiagonalEigen> {
   const n = diagonal.length
   const d = diagonal.slice()
-  const solve = async (from: number, to: number, wanted: number): Promise<TridiagonalEigen> => {
+  const solve = async (solver: SecularSolver, from: number, to: number, wanted: number): Promise<TridiagonalEigen> => {
     const size = to - from
     if (size <= LEAF) return largest(tridiagonalEigen(d.subarray(from, to), offDiagonal.subarray(from, to)), wanted)
     checkAborted(signal)
@@ -38,11 +38,18 @@ export async function divideAndConquer(
     // T = diag(T1, T2) + |coupling| u uᵀ with u = (0 … 1, ±1 … 0).
     d[cut - 1] = d[cut - 1]! - Math.abs(coupling)
     d[cut] = d[cut]! - Math.abs(coupling)
-    const top = await solve(from, cut, cut - from)
-    const bottom = await solve(cut, to, to - cut)
-    return merge(engine, top, bottom, coupling, wanted)
+    const top = await solve(solver, from, cut, cut - from)
+    const bottom = await solve(solver, cut, to, to - cut)
+    return merge(engine, solver, top, bottom, coupling, wanted)
   }
-  return solve(0, n, count ?? n)
+  const wanted = count ?? n
+  // The largest problems: the last one, with the vectors that are wanted, and the larger half, with all of its own.
+  const half = n - (n >> 1)
+  const problems = [
+    [n, wanted],
+    [half, half],
+  ] as const
+  return withSecularSolver(problems, (solver) => solve(solver, 0, n, wanted))
 }
 
 /** All values, and the vectors of the largest `count` of them. */
@@ -102,6 +109,14 @@ function rotateBasis(basis: Basis, a: number, b: number, c: number, s: number): 
   else rotate(mixedRow(basis, a), mixedRow(basis, b), c, s)
 }
 
+/** Indices of `d` in ascending order; `d` ascends up to `cut`, and again from there on. */
+function ascending(d: Float64Array, cut: number): Int32Array {
+  const order = new Int32Array(d.length)
+  let [a, b] = [0, cut]
+  for (let i = 0; i < order.length; i++) order[i] = b === d.length || (a < cut && d[a]! <= d[b]!) ? a++ : b++
+  return order
+}
+
 /**
  * Splits the poles into those that take part in the secular equation (ascending) and those that already are
  * eigenvalues: their z is negligible, or a rotation with a neighbour of nearly the same value makes it so.
@@ -113,7 +128,7 @@ function deflate(
   z: Float64Array,
   rho: number,
 ): { active: number[]; deflated: number[] } {
-  const order = Array.from(d.keys()).sort((a, b) => d[a]! - d[b]!)
+  const order = ascending(d, basis.n1)
   let scale = 0
   for (let i = 0; i < d.length; i++) scale = Math.max(scale, Math.abs(d[i]!), Math.abs(z[i]!))
   const tolerance = 8 * EPSILON * scale
@@ -148,6 +163,7 @@ function deflate(
 /** Glues two solved halves: all values, and the vectors of the largest `wanted` of them. */
 async function merge(
   engine: MatrixEngine,
+  solver: SecularSolver,
   top: TridiagonalEigen,
   bottom: TridiagonalEigen,
   coupling: number,
@@ -159,82 +175,93 @@ async function merge(
   const d = new Float64Array(n)
   d.set(top.values)
   d.set(bottom.values, n1)
-  // z: the last components of the upper vectors and the first ones of the lower.
+  // z = Qᵀ u: the last elements of the top vectors and the first ones of the bottom vectors.
   const z = new Float64Array(n)
   for (let j = 0; j < n1; j++) z[j] = top.vectors[j * n1 + n1 - 1]!
   for (let j = 0; j < n2; j++) z[n1 + j] = Math.sign(coupling) * bottom.vectors[j * n2]!
   let norm = 0
-  for (const value of z) norm += value * value
+  for (let j = 0; j < n; j++) norm += z[j]! * z[j]!
   const rho = Math.abs(coupling) * norm
-  for (let j = 0; j < n; j++) z[j] = norm > 0 ? z[j]! / Math.sqrt(norm) : 0
+  const toUnit = norm > 0 ? 1 / Math.sqrt(norm) : 0
+  for (let j = 0; j < n; j++) z[j] = z[j]! * toUnit
 
   const { active, deflated } = deflate(basis, d, z, rho)
+  deflated.sort((a, b) => d[a]! - d[b]!)
+  const k = active.length
+  const kept = Math.max(0, k - wanted)
   const poles = Float64Array.from(active, (j) => d[j]!)
   const weights = Float64Array.from(active, (j) => z[j]!)
-  const secular = active.length > 0 ? solveSecular(poles, weights, rho) : undefined
+  const roots = k > 0 ? solver.solve(poles, weights, rho, kept) : poles
 
-  type Pair = { value: number; root?: number; row?: number }
-  const pairs: Pair[] = deflated.map((row) => ({ value: d[row]!, row }))
-  secular?.values.forEach((value, root) => {
-    pairs.push({ value, root })
-  })
-  pairs.sort((a, b) => a.value - b.value)
-  const chosen = pairs.slice(n - wanted)
-
-  const values = Float64Array.from(pairs, (pair) => pair.value)
+  // Both lists ascend. Where a vector is wanted: the row of a deflated one is copied, `placeOf` the root's is noted.
+  const values = new Float64Array(n)
   const vectors = new Float64Array(wanted * n)
-  const roots = chosen.flatMap(({ root }, to) => (root === undefined ? [] : [{ root, to }]))
-  if (secular && roots.length > 0) await rotateIntoPlace(engine, basis, active, secular, roots, vectors)
-  chosen.forEach(({ row }, to) => {
-    if (row === undefined) return
+  const placeOf = new Int32Array(k)
+  let first = k
+  let [r, q] = [0, 0]
+  for (let i = 0; i < n; i++) {
+    const to = i - (n - wanted)
+    if (q === deflated.length || (r < k && roots[r]! <= d[deflated[q]!]!)) {
+      values[i] = roots[r]!
+      if (to >= 0) first = Math.min(first, r)
+      placeOf[r++] = to
+      continue
+    }
+    const row = deflated[q++]!
+    values[i] = d[row]!
+    if (to < 0) continue
     const [upper, lower] = partsOf(basis, row)
     if (upper) vectors.set(upper, to * n)
     if (lower) vectors.set(lower, to * n + n1)
-  })
+  }
+  if (first < k) {
+    solver.formVectors()
+    for (const half of [0, 1] as const)
+      await rotateHalf(engine, solver, basis, active, half, { first, placeOf, vectors })
+  }
   return { values, vectors }
 }
 
-/** Rows of `vectors` for the roots: eigenvectors of the secular problem times the active rows, half by half. */
-async function rotateIntoPlace(
+/** The top or the bottom half of the vectors of roots: eigenvectors of the secular problem times the active rows. */
+async function rotateHalf(
   engine: MatrixEngine,
+  solver: SecularSolver,
   basis: Basis,
   active: readonly number[],
-  { delta, z }: SecularSolution,
-  roots: readonly { readonly root: number; readonly to: number }[],
-  vectors: Float64Array,
+  half: 0 | 1,
+  { first, placeOf, vectors }: { readonly first: number; readonly placeOf: Int32Array; readonly vectors: Float64Array },
 ): Promise<void> {
   const { n1, n2 } = basis
-  const n = n1 + n2
-  const k = active.length
-  const scale = roots.map(({ root }) => {
-    let sum = 0
-    for (let i = 0; i < k; i++) sum += (z[i]! / delta[root * k + i]!) ** 2
-    return 1 / Math.sqrt(sum)
+  const { members, rows } = activeRows(basis, active, half)
+  if (members.length === 0) return
+  const offset = half === 0 ? 0 : n1
+  const length = half === 0 ? n1 : n2
+  await solver.multiply(engine, [first, active.length], members, rows, ({ rows: count, data }, root) => {
+    for (let i = 0; i < count; i++)
+      vectors.set(data.subarray(i * length, i * length + length), placeOf[root + i]! * (n1 + n2) + offset)
   })
-  for (const half of [0, 1] as const) {
-    const length = half === 0 ? n1 : n2
-    const parts = active.map((j) => partsOf(basis, j)[half])
-    const members = Uint32Array.from(parts.flatMap((part, i) => (part ? [i] : [])))
-    if (members.length === 0) continue
-    const rows = new Float64Array(members.length * length)
-    members.forEach((i, q) => {
-      rows.set(parts[i]!, q * length)
+}
+
+/** The parts in one half of the active rows, and which active row each of them is (−1: of one that is not active). */
+function activeRows(basis: Basis, active: readonly number[], half: 0 | 1): { members: Int32Array; rows: Matrix64 } {
+  const { n1, n2, mixed } = basis
+  const [from, length, all] = half === 0 ? [0, n1, basis.top] : [n1, n2, basis.bottom]
+  // Nearly all of them, and none elsewhere: as they are, in their own order.
+  if (mixed.size === 0) {
+    const members = new Int32Array(length).fill(-1)
+    let count = 0
+    active.forEach((j, i) => {
+      if (j < from || j >= from + length) return
+      members[j - from] = i
+      count++
     })
-    const left = new Float64Array(roots.length * members.length)
-    roots.forEach(({ root }, r) => {
-      const factor = scale[r]!
-      for (let q = 0, at = r * members.length; q < members.length; q++, at++) {
-        const i = members[q]!
-        left[at] = (factor * z[i]!) / delta[root * k + i]!
-      }
-    })
-    const product: Matrix64 = await engine.multiply(
-      { rows: roots.length, cols: members.length, data: left },
-      { rows: members.length, cols: length, data: rows },
-    )
-    const offset = half === 0 ? 0 : n1
-    roots.forEach(({ to }, r) => {
-      vectors.set(product.data.subarray(r * length, r * length + length), to * n + offset)
-    })
+    if (count > 0.85 * length) return { members, rows: { rows: length, cols: length, data: all } }
   }
+  const parts = active.map((j) => partsOf(basis, j)[half])
+  const members = Int32Array.from(parts.flatMap((part, i) => (part ? [i] : [])))
+  const data = new Float64Array(members.length * length)
+  members.forEach((i, q) => {
+    data.set(parts[i]!, q * length)
+  })
+  return { members, rows: { rows: members.length, cols: length, data } }
 }

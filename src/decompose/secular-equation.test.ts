@@ -1,9 +1,16 @@
 import { describe, expect, it } from 'vitest'
-import { matrixOf, orthogonalityError, relativeDistance, scaleColumns } from '../../test/support/matrices.ts'
+import {
+  matrixOf,
+  orthogonalityError,
+  randomMatrix,
+  relativeDistance,
+  scaleColumns,
+} from '../../test/support/matrices.ts'
 import { createRandom } from '../core/index.ts'
 import type { Matrix64 } from './matrix.ts'
+import { transposed } from './matrix-layout.ts'
 import { createPlainMatrixEngine } from './plain-matrix-engine.ts'
-import { solveSecular } from './secular-equation.ts'
+import { withSecularSolver } from './secular-equation.ts'
 
 const plain = createPlainMatrixEngine()
 
@@ -12,17 +19,19 @@ function unit(values: readonly number[]): Float64Array {
   return Float64Array.from(values, (value) => value / length)
 }
 
-/** Eigenvectors in columns, as divide and conquer forms them. */
-function vectorsOf({ delta, z }: ReturnType<typeof solveSecular>): Matrix64 {
-  const k = z.length
-  const vectors = matrixOf(k, k, (i, j) => z[i]! / delta[j * k + i]!)
-  const lengths = Array.from({ length: k }, (_, j) =>
-    Math.hypot(...Array.from({ length: k }, (_, i) => vectors.data[i * k + j]!)),
-  )
-  return scaleColumns(
-    vectors,
-    lengths.map((length) => 1 / length),
-  )
+/** Values, and the vectors of roots from `first` on in columns. */
+function solved(
+  d: Float64Array,
+  z: Float64Array,
+  rho: number,
+  first = 0,
+): Promise<{ values: Float64Array; vectors: Matrix64 }> {
+  const k = d.length
+  return withSecularSolver([[k, k - first]], async (solver) => {
+    const values = solver.solve(d, z, rho, first)
+    solver.formVectors()
+    return { values, vectors: transposed(solver.vectors(first, k)) }
+  })
 }
 
 const random = createRandom(3)
@@ -47,17 +56,50 @@ describe('diag(d) + ρ z zᵀ', () => {
   ]
   it.each(cases)('with %s', async (_, d, z, rho) => {
     const [poles, weights] = [Float64Array.from(d), unit(z)]
-    const solution = solveSecular(poles, weights, rho)
-    const vectors = vectorsOf(solution)
+    const { values, vectors } = await solved(poles, weights, rho)
     expect(await orthogonalityError(vectors)).toBeLessThan(2e-14)
     const k = d.length
     const a = matrixOf(k, k, (i, j) => (i === j ? d[i]! : 0) + rho * weights[i]! * weights[j]!)
-    const rebuilt = await plain.multiply(scaleColumns(vectors, solution.values), vectors, { transposeB: true })
+    const rebuilt = await plain.multiply(scaleColumns(vectors, values), vectors, { transposeB: true })
     expect(relativeDistance(rebuilt, a)).toBeLessThan(2e-14)
     // One eigenvalue in each gap, and one beyond.
-    solution.values.forEach((value, j) => {
+    values.forEach((value, j) => {
       expect(value).toBeGreaterThanOrEqual(poles[j]!)
       expect(value).toBeLessThanOrEqual((j + 1 < k ? poles[j + 1]! : poles[j]! + rho) * (1 + 1e-15))
+    })
+  })
+
+  it('has the same roots and vectors when only the last ones are wanted', async () => {
+    const poles = Float64Array.from(evenly(51))
+    const weights = unit(evenly(51).map(() => random.normal()))
+    const all = await solved(poles, weights, 0.7)
+    const last = await solved(poles, weights, 0.7, 40)
+    expect(last.values).toEqual(all.values)
+    expect(last.vectors).toEqual(matrixOf(51, 11, (i, j) => all.vectors.data[i * 51 + 40 + j]!))
+  })
+
+  it.each([
+    [3, 5],
+    [17, 9],
+    [51, 60],
+  ])('rotates %i of 51 rows of length %i, and rows that no component meets', async (count, length) => {
+    const poles = Float64Array.from(evenly(51))
+    const weights = unit(evenly(51).map(() => random.normal()))
+    const rows = randomMatrix(count, length)
+    const members = Int32Array.from({ length: count }, (_, q) => (q % 4 === 3 ? -1 : (7 * q) % 51))
+    await withSecularSolver([[51, 51]], async (solver) => {
+      solver.solve(poles, weights, 0.7, 10)
+      solver.formVectors()
+      const { data } = solver.vectors(20, 51)
+      const left = matrixOf(31, count, (i, q) => (members[q]! < 0 ? 0 : data[i * 51 + members[q]!]!))
+      const expected = await plain.multiply(left, rows)
+      let called = 0
+      await solver.multiply(plain, [20, 51], members, rows, (product, first) => {
+        called++
+        expect(first).toBe(20)
+        expect(relativeDistance(product, expected)).toBeLessThan(1e-15)
+      })
+      expect(called).toBe(1)
     })
   })
 })

@@ -1,6 +1,7 @@
 /**
  * The eigenproblem of a diagonal matrix plus a rank-one matrix, D + ρ z zᵀ: its secular equation
- * f(λ) = 1/ρ + Σ z_i² / (d_i − λ) = 0 has one root between each pair of neighbouring d's.
+ * f(λ) = 1/ρ + Σ z_i² / (d_i − λ) = 0 has one root between each pair of neighbouring d's. In WebAssembly with SIMD
+ * (`wasm/secular.ts`).
  *
  * Roots are found relative to the nearest d, so that differences d_i − λ_j keep full relative accuracy; the vectors are
  * those of a nearby problem of which the computed roots are exact, so that they are orthogonal to working precision.
@@ -10,152 +11,152 @@
  * J. Matrix Anal. Appl. 15, 1994 (the nearby problem).
  */
 import { invariant } from '../core/index.ts'
+import type { Matrix64, MatrixEngine } from './matrix.ts'
+import { SECULAR_WASM } from './secular-wasm.generated.ts'
+import { WasmKernel, type WasmWorkspace } from './wasm-kernel.ts'
 
-const EPSILON = 2 ** -52
-const MAX_ITERATIONS = 100
-
-/** The root of c η² − a η + b nearest to 0 that keeps the bracketing order of the two poles. */
-function quadraticStep(a: number, b: number, c: number): number {
-  const root = Math.sqrt(Math.max(a * a - 4 * b * c, 0))
-  return a <= 0 ? (a - root) / (2 * c) : (2 * b) / (a + root)
+/** Functions of `wasm/secular.ts`; addresses in bytes. */
+type SecularExports = {
+  readonly solve: (
+    k: number,
+    d: number,
+    z: number,
+    rho: number,
+    first: number,
+    values: number,
+    delta: number,
+    scratch: number,
+  ) => number
+  readonly formVectors: (k: number, rows: number, delta: number, z: number) => void
+  readonly gatherColumns: (k: number, rows: number, x: number, members: number, count: number, out: number) => void
+  readonly multiply: (m: number, k: number, n: number, a: number, b: number, c: number) => void
 }
 
-/** f and its slope at d[origin] + shift, split at pole j: ψ over i ≤ j, φ over i > j. */
-interface SecularSums {
-  psi: number
-  psiSlope: number
-  phi: number
-  phiSlope: number
-}
+const kernel = new WasmKernel(SECULAR_WASM)
 
-/** `delta[i]` must be d_i − d_origin. */
-function secularSums(sums: SecularSums, delta: Float64Array, z2: Float64Array, j: number, shift: number): void {
-  let [value, slope] = [0, 0]
-  for (let i = 0; i <= j; i++) {
-    const t = 1 / (delta[i]! - shift)
-    const u = z2[i]! * t
-    value += u
-    slope += u * t
-  }
-  sums.psi = value
-  sums.psiSlope = slope
-  value = 0
-  slope = 0
-  for (let i = j + 1; i < delta.length; i++) {
-    const t = 1 / (delta[i]! - shift)
-    const u = z2[i]! * t
-    value += u
-    slope += u * t
-  }
-  sums.phi = value
-  sums.phiSlope = slope
-}
+/** Numbers of the largest piece of a left operand: 32 MB. */
+const PIECE = 4 * 1024 * 1024
+/** Products of fewer multiplications, and operands of fewer numbers, are not worth a call of the engine. */
+const SMALL_PRODUCT = 160_000
+const SMALL_OPERAND = 16_384
+
+/** Rows of the left operand of a product that are formed at a time. */
+const pieceRows = (n: number): number => Math.max(64, Math.floor(PIECE / Math.max(n, 1)))
+
+/** Numbers that a problem of n poles and the vectors of `wanted` of its roots take. */
+const numbersOf = (n: number, wanted: number): number =>
+  7 * n + 1 + wanted * n + Math.min(wanted, pieceRows(n)) * n + 2 * SMALL_OPERAND
 
 /**
- * The root between d_j and d_{j+1} (beyond d_j for the last j).
+ * Runs `work` with memory for secular problems.
  *
- * @param d k ≥ 2 poles, strictly ascending.
- * @param z2 squares of z, all positive, summing to 1.
- * @param rho positive.
- * @param delta receives d_i − λ for all i.
- * @returns λ.
+ * @param problems how many poles they have, and of how many roots vectors are wanted, at most.
  */
-function solveRoot(d: Float64Array, z2: Float64Array, rho: number, j: number, delta: Float64Array): number {
-  const k = d.length
-  const last = j === k - 1
-  const gap = last ? rho : d[j + 1]! - d[j]!
-  const inverse = 1 / rho
-  const sums: SecularSums = { psi: 0, psiSlope: 0, phi: 0, phiSlope: 0 }
+export function withSecularSolver<R>(
+  problems: readonly (readonly [poles: number, wanted: number])[],
+  work: (solver: SecularSolver) => Promise<R>,
+): Promise<R> {
+  const numbers = Math.max(...problems.map(([poles, wanted]) => numbersOf(poles, wanted)))
+  return kernel.use(numbers, (workspace) => work(new SecularSolver(workspace)))
+}
 
-  // The sign of f in the middle tells which pole is nearer to the root; distances are kept from that one.
-  for (let i = 0; i < k; i++) delta[i] = d[i]! - d[j]!
-  secularSums(sums, delta, z2, j, gap / 2)
-  const middle = inverse + sums.psi + sums.phi
-  const origin = middle > 0 || last ? j : j + 1
-  let low = middle > 0 ? 0 : origin === j ? gap / 2 : -gap / 2
-  let high = middle > 0 ? gap / 2 : origin === j ? gap * (1 + EPSILON) : 0
-  let shift = firstGuess(z2, j, origin, gap, middle, last)
-  if (!(shift > low && shift < high)) shift = (low + high) / 2
-  if (origin !== j) for (let i = 0; i < k; i++) delta[i] = d[i]! - d[origin]!
+/** Solves one secular problem after the other in the same memory. */
+export class SecularSolver {
+  readonly #memory: WebAssembly.Memory
+  readonly #exports: SecularExports
+  #poles = 0
+  #first = 0
 
-  const left = last ? j - 1 : j
-  for (let iteration = 0; ; iteration++) {
-    invariant(iteration < MAX_ITERATIONS, 'the secular equation did not converge.')
-    secularSums(sums, delta, z2, j, shift)
-    const { psi, psiSlope, phi, phiSlope } = sums
-    const w = inverse + psi + phi
-    if (Math.abs(w) <= 0.5 * EPSILON * k * (inverse + Math.abs(psi) + Math.abs(phi))) break
-    if (w > 0) high = shift
-    else low = shift
-    const d1 = delta[left]! - shift
-    const d2 = delta[left + 1]! - shift
-    const slope = psiSlope + phiSlope
-    // Beyond the last pole, its own term plays the part of φ.
-    const near = last ? z2[j]! / (d2 * d2) : phiSlope
-    const c = w - d1 * (slope - near) - d2 * near
-    const a = (d1 + d2) * w - d1 * d2 * slope
-    const b = d1 * d2 * w
-    let step = last ? lastStep(a, b, Math.abs(c)) : quadraticStep(a, b, c)
-    if (!(w * step < 0)) step = -w / slope
-    let next = shift + step
-    if (!(next > low && next < high)) next = (low + high) / 2
-    if (next === shift) break
-    shift = next
+  /** @param workspace of this folder's secular module. */
+  constructor({ memory, exports }: WasmWorkspace) {
+    this.#memory = memory
+    this.#exports = exports as SecularExports
   }
-  for (let i = 0; i < k; i++) delta[i] = delta[i]! - shift
-  return d[origin]! + shift
-}
 
-function lastStep(a: number, b: number, c: number): number {
-  const root = Math.sqrt(Math.max(a * a - 4 * b * c, 0))
-  return a >= 0 ? (a + root) / (2 * c) : (2 * b) / (a - root)
-}
-
-/** The root when all but the two nearest poles are replaced by their value in the middle of the interval. */
-function firstGuess(z2: Float64Array, j: number, origin: number, gap: number, middle: number, last: boolean): number {
-  if (last) return Number.NaN
-  const [zj, zNext] = [z2[j]!, z2[j + 1]!]
-  const rest = middle + (zj - zNext) / (gap / 2)
-  const sum = zj + zNext
-  return origin === j
-    ? quadraticStep(rest * gap + sum, zj * gap, rest)
-    : quadraticStep(sum - rest * gap, -zNext * gap, rest)
-}
-
-/** Roots of a secular equation and what their eigenvectors are made of. */
-export interface SecularSolution {
-  /** λ, ascending. */
-  readonly values: Float64Array
-  /** `[k, k]`: d_i − λ_j at j · k + i, to full relative accuracy. */
-  readonly delta: Float64Array
-  /** The nearby z: component i of eigenvector j is `z[i] / delta[j * k + i]`, before normalisation. */
-  readonly z: Float64Array
-}
-
-/**
- * Solves the eigenproblem of diag(d) + ρ z zᵀ.
- *
- * @param d poles, strictly ascending.
- * @param z no component 0; ‖z‖ = 1.
- * @param rho positive.
- */
-export function solveSecular(d: Float64Array, z: Float64Array, rho: number): SecularSolution {
-  const k = d.length
-  const values = new Float64Array(k)
-  const delta = new Float64Array(k * k)
-  if (k === 1) {
-    values[0] = d[0]! + rho * z[0]! * z[0]!
-    return { values, delta: Float64Array.of(-1), z: Float64Array.of(1) }
+  /** k numbers each: poles, z, roots, and three of scratch; then members; then delta; then the left operand. */
+  #address(part: number): number {
+    return 8 * part * this.#poles
   }
-  const z2 = z.map((value) => value * value)
-  for (let j = 0; j < k; j++) values[j] = solveRoot(d, z2, rho, j, delta.subarray(j * k, j * k + k))
 
-  // ẑ_i² = (λ_i − d_i) Π_{j≠i} (λ_j − d_i) / (d_j − d_i)
-  const product = new Float64Array(k).fill(1)
-  for (let j = 0; j < k; j++) {
-    const row = j * k
-    const dj = d[j]!
-    for (let i = 0; i < k; i++) product[i] = product[i]! * (i === j ? -delta[row + i]! : delta[row + i]! / (d[i]! - dj))
+  get #members(): number {
+    return this.#address(6)
   }
-  return { values, delta, z: product.map((value, i) => Math.sign(z[i]!) * Math.sqrt(Math.abs(value))) }
+
+  get #delta(): number {
+    return this.#address(7) + 8
+  }
+
+  #view(address: number, length: number): Float64Array {
+    return new Float64Array(this.#memory.buffer, address, length)
+  }
+
+  /**
+   * Solves the eigenproblem of diag(d) + ρ z zᵀ.
+   *
+   * @param d poles, strictly ascending. @param z no component 0; ‖z‖ = 1. @param rho positive.
+   * @param first vectors are wanted of the roots from this one on.
+   * @returns λ, ascending.
+   */
+  solve(d: Float64Array, z: Float64Array, rho: number, first: number): Float64Array {
+    const k = d.length
+    this.#poles = k
+    this.#first = first
+    const [poles, weights, values] = [this.#address(0), this.#address(1), this.#address(2)]
+    this.#view(poles, k).set(d)
+    this.#view(weights, k).set(z)
+    if (k === 1) {
+      this.#view(weights, 1)[0] = 1
+      this.#view(this.#delta, 1)[0] = 1
+      return Float64Array.of(d[0]! + rho * z[0]! * z[0]!)
+    }
+    const found = this.#exports.solve(k, poles, weights, rho, first, values, this.#delta, this.#address(3))
+    invariant(found !== 0, 'the secular equation did not converge.')
+    return this.#view(values, k).slice()
+  }
+
+  /** Makes the eigenvectors, of length 1, of the roots from `first` on, in place of what {@link solve} left of them. */
+  formVectors(): void {
+    this.#exports.formVectors(this.#poles, this.#poles - this.#first, this.#delta, this.#address(1))
+  }
+
+  /** The vectors of roots from … end−1, one per row; a view that the next problem overwrites. */
+  vectors(from: number, end: number): Matrix64 {
+    const k = this.#poles
+    const address = this.#delta + 8 * (from - this.#first) * k
+    return { rows: end - from, cols: k, data: this.#view(address, (end - from) * k) }
+  }
+
+  /**
+   * Some components of the vectors of roots from … end−1 times a matrix, in pieces.
+   *
+   * @param members which component meets each row of `b`; −1: none. @param b `[members.length, n]`.
+   * @param take receives rows of the product, those of the roots `first`, `first` + 1 …; valid during the call.
+   */
+  async multiply(
+    engine: MatrixEngine,
+    [from, end]: readonly [from: number, end: number],
+    members: Int32Array,
+    b: Matrix64,
+    take: (product: Matrix64, first: number) => void,
+  ): Promise<void> {
+    const k = this.#poles
+    const count = members.length
+    // Behind delta, which has a row for each root from `first` on.
+    const left = this.#delta + 8 * (k - this.#first) * k
+    const step = Math.min(end - from, pieceRows(Math.max(k, count)))
+    for (let root = from; root < end; root += step) {
+      new Int32Array(this.#memory.buffer, this.#members, count).set(members)
+      const rows = Math.min(step, end - root)
+      const vectors = this.#delta + 8 * (root - this.#first) * k
+      this.#exports.gatherColumns(k, rows, vectors, this.#members, count, left)
+      const small = rows * count * b.cols <= SMALL_PRODUCT && Math.max(count, rows) * b.cols <= SMALL_OPERAND
+      if (small) {
+        const right = left + 8 * rows * count
+        const product = right + 8 * b.data.length
+        this.#view(right, b.data.length).set(b.data)
+        this.#exports.multiply(rows, count, b.cols, left, right, product)
+        take({ rows, cols: b.cols, data: this.#view(product, rows * b.cols) }, root)
+      } else take(await engine.multiply({ rows, cols: count, data: this.#view(left, rows * count) }, b), root)
+    }
+  }
 }

@@ -76,8 +76,8 @@ export async function reduceToTridiagonal(
       Float64Array,
       Float64Array,
     ]
-    if (scale === 1) a.set(matrix.data)
-    else for (let i = 0; i < a.length; i++) a[i] = matrix.data[i]! * scale
+    a.set(matrix.data)
+    if (scale !== 1) scaleBy(a, scale)
     const [pa, pw, pp, pd, pe, pt, pc, pf] = addresses as Addresses
     const reducePanel = exports.reducePanel as ReducePanel
     let turn = performance.now()
@@ -96,4 +96,8 @@ export async function reduceToTridiagonal(
     if (!vectors) return { ...result, reflectors: undefined }
     return { ...result, reflectors: { rows: n, cols: n, data: kept ? a.slice() : a } }
   })
+}
+
+function scaleBy(x: Float64Array, factor: number): void {
+  for (let i = 0; i < x.length; i++) x[i] = x[i]! * factor
 }
