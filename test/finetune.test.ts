@@ -88,6 +88,22 @@ describe('whittle finetune', () => {
     expect(readdirSync(join(folder, 'run'))).toContain('checkpoint.whittle')
   })
 
+  it('says how to go on when it is interrupted', async () => {
+    const args =
+      'finetune model.onnx -o never.onnx --data cifar10:data --batch 10 --epochs 5000 --evaluate none --quiet'
+    const { code, stderr } = await whittle(folder, [...args.split(' '), '--checkpoint', 'stopped'], (child) => {
+      const timer = setInterval(() => {
+        if (!existsSync(join(folder, 'stopped', 'checkpoint.whittle'))) return
+        clearInterval(timer)
+        child.kill('SIGINT')
+      }, 100)
+      child.on('close', () => clearInterval(timer))
+    })
+    expect(stderr).toBe("Interrupted; the same command with --resume goes on from the checkpoint in 'stopped'.\n")
+    expect(code).toBe(130)
+    expect(existsSync(join(folder, 'never.onnx'))).toBe(false)
+  })
+
   it('gives the same weights with any number of threads for samples', async () => {
     const common =
       'finetune model.onnx --data cifar10:data --batch 10 --augment crop=2,flip,cutout=8 --evaluate none --quiet'
@@ -108,6 +124,16 @@ describe('whittle finetune', () => {
     ],
     ['--schedule linear', "Schedule: kind must be one of constant, step, cosine, one-cycle; got 'linear'."],
     ['--freeze nothing*', "Option freeze: 'nothing*' matches no layer and no parameter of the model."],
+    [
+      '--patience 2 --evaluate none',
+      'Option --patience: needs data to evaluate on, and there are none. Add --evaluate DATA.',
+    ],
+    ['--nesterov --optimizer adam', 'Option --nesterov: is about sgd; the optimizer is adam. Leave it out.'],
+    ['--epochs 1 --steps 2', 'Options --epochs and --steps: exclude each other. Give one.'],
+    [
+      '--teacher model.onnx --teacher-weight 1 --label-smoothing 0.1',
+      'Option --label-smoothing: is about labels, and the loss uses none because --teacher-weight is 1. Leave it out.',
+    ],
     ['--checkpoint model.onnx', "File 'model.onnx' cannot be written"],
   ])('refuses %s in one line', async (option, message) => {
     const args = ['finetune', 'model.onnx', '-o', 'never.onnx', '--data', 'cifar10:data', ...option.split(' ')]

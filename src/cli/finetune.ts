@@ -1,5 +1,5 @@
 import type { FinetuneRecord } from '../api/index.ts'
-import { fail } from '../core/index.ts'
+import { fail, WhittleError } from '../core/index.ts'
 import type { Dataset } from '../data/index.ts'
 import type { Model } from '../graph/index.ts'
 import {
@@ -96,6 +96,8 @@ export const command = defineCommand({
     const data = (await openData({ ...options, split: options.split ?? 'train' }, model))!
     const evaluation = await evaluationFor(options)
     if (!evaluation) terminal.note('No samples to evaluate on: the last weights are kept. Give --evaluate DATA.')
+    if (!evaluation && options.patience !== undefined)
+      fail('INVALID_ARGUMENT', 'Option --patience: needs data to evaluate on, and there are none. Add --evaluate DATA.')
     const { evaluator } = await runtimeFor(options)
     const { model: tuned, record } = await finetune(
       model,
@@ -111,7 +113,7 @@ export const command = defineCommand({
         onEntry: (entry) => terminal.note(describeEntry(entry)),
       },
       { evaluator },
-    )
+    ).catch((error: unknown) => throwInterrupted(error, options.checkpoint))
     await write(tuned, record, output, terminal.signal)
     const milliseconds = performance.now() - started
     const { plan: _, ...rest } = record
@@ -122,10 +124,19 @@ export const command = defineCommand({
   },
 })
 
+/** Says how an interrupted training goes on. */
+function throwInterrupted(error: unknown, checkpoint: string | undefined): never {
+  if (!(error instanceof WhittleError && error.code === 'ABORTED' && checkpoint !== undefined)) throw error
+  const advice = `Interrupted; the same command with --resume goes on from the checkpoint in '${checkpoint}'.`
+  throw new WhittleError('ABORTED', advice, { details: { advice }, cause: error })
+}
+
 /** Options that need no file, so that mistakes in them show at once. */
 function readSettings(options: Options): Omit<FinetuneOptions, 'data'> {
   if (options.resume && options.checkpoint === undefined)
     fail('INVALID_ARGUMENT', 'Option --resume: needs the folder of the checkpoints; add --checkpoint DIR.')
+  if (options.epochs !== undefined && options.steps !== undefined)
+    fail('INVALID_ARGUMENT', 'Options --epochs and --steps: exclude each other. Give one.')
   if (options.teacher === undefined)
     for (const name of ['teacher-weight', 'temperature'] as const)
       if (options[name] !== undefined)
@@ -165,6 +176,15 @@ function clipOf(norm: number | undefined): FinetuneOptions['clip'] {
 
 function optimizerOf(options: Options): Optimizer {
   const { optimizer: kind = 'sgd', momentum, nesterov, 'weight-decay': decay } = options
+  for (const [name, given, kinds] of [
+    ['momentum', momentum !== undefined, ['sgd', 'rmsprop']],
+    ['nesterov', nesterov, ['sgd']],
+  ] as const)
+    if (given && ['adam', 'adamw', 'rmsprop'].includes(kind) && !kinds.some((own) => own === kind))
+      fail(
+        'INVALID_ARGUMENT',
+        `Option --${name}: is about ${kinds.join(' and ')}; the optimizer is ${kind}. Leave it out.`,
+      )
   const weightDecay = decay ?? (kind === 'sgd' ? 5e-4 : undefined)
   // The library says what is wrong with a kind that it does not know.
   return {
@@ -180,6 +200,11 @@ function lossOf(options: Options, hasLabels: boolean): readonly LossTerm[] | und
   const { teacher, temperature, 'teacher-weight': share, 'label-smoothing': smoothing } = options
   if (temperature === undefined && share === undefined && smoothing === undefined) return undefined
   const taught = teacher === undefined ? 0 : hasLabels ? (share ?? 0.5) : 1
+  if (smoothing !== undefined && taught === 1)
+    fail(
+      'INVALID_ARGUMENT',
+      `Option --label-smoothing: is about labels, and the loss uses none${hasLabels ? ' because --teacher-weight is 1' : ': the data have none'}. Leave it out.`,
+    )
   const terms: LossTerm[] = []
   if (taught < 1) terms.push({ kind: 'cross-entropy', weight: 1 - taught, labelSmoothing: smoothing ?? 0 })
   if (taught > 0) terms.push({ kind: 'distillation', weight: taught, temperature: temperature ?? 4 })

@@ -60,10 +60,17 @@ function interruptible(): AbortController {
   return controller
 }
 
+/** What a command says about its being interrupted. */
+function adviceOf(error: unknown): string | undefined {
+  const details = error instanceof WhittleError && error.code === 'ABORTED' ? error.details : null
+  const isObject = typeof details === 'object' && details !== null && 'advice' in details
+  return isObject ? String(details.advice) : undefined
+}
+
 function report(error: unknown, signal: AbortSignal): number {
   if (process.env.WHITTLE_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
   if (signal.aborted) {
-    process.stderr.write('Interrupted; nothing was written.\n')
+    process.stderr.write(`${adviceOf(error) ?? 'Interrupted; nothing was written.'}\n`)
     return 130
   }
   if (error instanceof RangeError && /alloc|array length/i.test(error.message)) {

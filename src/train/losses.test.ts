@@ -130,7 +130,7 @@ describe('losses', () => {
       "Loss 'distillation': temperature must be above 0; got 0.",
     )
     expect(() => checkLoss([{ kind: 'cross-entropy', labelSmoothing: 1 }])).toThrow(
-      "Loss 'cross-entropy': labelSmoothing must be in 0 … 1; got 1.",
+      "Loss 'cross-entropy': labelSmoothing must be at least 0 and below 1; got 1.",
     )
   })
 })

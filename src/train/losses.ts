@@ -49,7 +49,10 @@ export function checkLoss(terms: readonly LossTerm[]): void {
     if (!(Number.isFinite(weight) && weight >= 0))
       fail('INVALID_ARGUMENT', `Loss '${kind}': weight must be a number of at least 0; got ${weight}.`)
     if (kind === 'cross-entropy' && !((term.labelSmoothing ?? 0) >= 0 && (term.labelSmoothing ?? 0) < 1))
-      fail('INVALID_ARGUMENT', `Loss '${kind}': labelSmoothing must be in 0 … 1; got ${term.labelSmoothing}.`)
+      fail(
+        'INVALID_ARGUMENT',
+        `Loss '${kind}': labelSmoothing must be at least 0 and below 1; got ${term.labelSmoothing}.`,
+      )
     if (kind === 'distillation' && !((term.temperature ?? 4) > 0))
       fail('INVALID_ARGUMENT', `Loss '${kind}': temperature must be above 0; got ${term.temperature}.`)
     if (kind === 'features' && term.layers.length === 0)

@@ -158,7 +158,7 @@ describe('optimizers follow PyTorch', () => {
       "Optimizer: must be one of sgd, adam, adamw, rmsprop; got 'lion'.",
     )
     expect(() => checkOptimizer({ kind: 'sgd', momentum: 1 })).toThrow(
-      "Optimizer 'sgd': momentum must be in 0 … 1; got 1.",
+      "Optimizer 'sgd': momentum must be at least 0 and below 1; got 1.",
     )
     expect(() => checkOptimizer({ kind: 'adam', lr: -1 })).toThrow(
       "Optimizer 'adam': lr must be a number of at least 0; got -1.",

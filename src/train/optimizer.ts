@@ -66,7 +66,7 @@ export function checkOptimizer(optimizer: Optimizer): void {
     if (value !== undefined && !(value >= low && value < below))
       fail(
         'INVALID_ARGUMENT',
-        `Optimizer '${kind}': ${name} must be ${below === Number.POSITIVE_INFINITY ? `a number of at least ${low}` : `in ${low} … ${below}`}; got ${value}.`,
+        `Optimizer '${kind}': ${name} must be ${below === Number.POSITIVE_INFINITY ? `a number of at least ${low}` : `at least ${low} and below ${below}`}; got ${value}.`,
       )
   }
   atLeast('lr', optimizer.lr, 0)

@@ -91,7 +91,8 @@ export function buildStep(model: Model, types: ReadonlyMap<string, Typed>, optio
   checkLoss(options.loss)
   checkOptimizer(optimizer)
   checkClipping(options.clip ?? {})
-  if (ema !== undefined && !(ema >= 0 && ema < 1)) fail('INVALID_ARGUMENT', `Option ema: must be in 0 … 1; got ${ema}.`)
+  if (ema !== undefined && !(ema >= 0 && ema < 1))
+    fail('INVALID_ARGUMENT', `Option ema: must be at least 0 and below 1; got ${ema}.`)
   const pass = buildPass(model, types, options)
   const batch = types.get(model.graph.inputs[0]!.name)!.shape[0]!
   const diagnosis = passModel(pass)
