@@ -11,6 +11,8 @@ import { arrayLike, checkMatrix, columnRange, rowRange, toTypeOf, zeros64 } from
 import { layOut, WasmKernel } from './wasm-kernel.ts'
 
 const BLOCK = 128
+/** Blocks of large matrices: what is copied for each is left of it or below it, and products of few rows are slow. */
+const LARGE_BLOCK = 512
 /** Up to this size one thread of WebAssembly is faster than products on the engine, block by block. */
 const LARGEST_IN_WASM = 1024
 /** Below this plain JavaScript takes no longer, and a module need not be compiled. */
@@ -26,12 +28,16 @@ type Largest = (l: number, n: number, x: number, y: number, steps: number) => nu
 export interface CholeskyFactor {
   /** L `[n, n]`, zeros above the diagonal. */
   readonly lower: Matrix64
-  /** Inverses of the diagonal blocks of L; the last one may be smaller. */
+  /** Inverses of the diagonal blocks of L; all of one size, but for the last one, which may be smaller. */
   readonly inverseBlocks: readonly Matrix64[]
 }
 
 /** Bounds of block i of n rows. */
-const blockRange = (i: number, n: number): readonly [number, number] => [i * BLOCK, Math.min(n, (i + 1) * BLOCK)]
+const blockRange = (i: number, n: number, size: number): readonly [number, number] => [
+  i * size,
+  Math.min(n, (i + 1) * size),
+]
+const blockSize = ({ inverseBlocks }: CholeskyFactor): number => inverseBlocks[0]?.rows ?? BLOCK
 
 /**
  * The Cholesky factor of a symmetric positive definite matrix, or `undefined` when it is not one.
@@ -62,7 +68,7 @@ export async function maybeCholesky(
     views[0]!.set(matrix.data)
     if (!factor(a, n, tolerance, diagonal)) return undefined
     const inverseBlocks = Array.from({ length: blocks }, (_, k) => {
-      const [from, to] = blockRange(k, n)
+      const [from, to] = blockRange(k, n, BLOCK)
       const size = to - from
       // What is above the diagonal is not written.
       views[2]!.fill(0)
@@ -79,30 +85,71 @@ async function blockedCholesky(
   tolerance: number,
 ): Promise<CholeskyFactor | undefined> {
   const n = matrix.rows
+  const step = n > LARGEST_IN_WASM ? LARGE_BLOCK : BLOCK
   const lower = zeros64(n, n)
   const inverseBlocks: Matrix64[] = []
-  for (let k = 0; k * BLOCK < n; k++) {
-    const [from, to] = blockRange(k, n)
+  for (let from = 0; from < n; from += step) {
+    const to = Math.min(n, from + step)
     const size = to - from
     // Rows from … n−1 of block column k: A minus what earlier columns account for.
-    const panel = columnRange(rowRange(matrix, from, n), from, to).data.slice()
+    const panel = copyOfColumns(rowRange(matrix, from, n), from, to)
     if (from > 0) {
-      const left = columnRange(rowRange(lower, from, n), 0, from)
-      const done = (await engine.multiply(left, rowRange(left, 0, size), { transposeB: true })).data
-      for (let i = 0; i < panel.length; i++) panel[i] = panel[i]! - done[i]!
+      const left = copyOfColumns(rowRange(lower, from, n), 0, from)
+      subtract(panel.data, (await engine.multiply(left, rowRange(left, 0, size), { transposeB: true })).data)
     }
     const least = Float64Array.from({ length: size }, (_, i) => tolerance * matrix.data[(from + i) * (n + 1)]!)
-    const block = panel.subarray(0, size * size)
-    if (!factorBlock(block, size, least)) return undefined
-    const inverse = inverseOf({ rows: size, cols: size, data: block })
-    inverseBlocks.push(inverse)
-    for (let i = 0; i < size; i++) lower.data.set(block.subarray(i * size, i * size + i + 1), (from + i) * n + from)
+    const block = await diagonalBlock(engine, rowRange(panel, 0, size), least)
+    if (!block) return undefined
+    inverseBlocks.push(block.inverse)
+    setColumns(lower, from, from, block.lower)
     if (to === n) break
-    const rest = { rows: n - to, cols: size, data: panel.subarray(size * size) }
-    const solved = (await engine.multiply(rest, inverse, { transposeB: true })).data
-    for (let i = to; i < n; i++) lower.data.set(solved.subarray((i - to) * size, (i - to + 1) * size), i * n + from)
+    setColumns(
+      lower,
+      to,
+      from,
+      await engine.multiply(rowRange(panel, size, n - from), block.inverse, { transposeB: true }),
+    )
   }
   return { lower, inverseBlocks }
+}
+
+/** The factor of a block and its inverse; `undefined` when a pivot is not above its least value. May write to `block`. */
+async function diagonalBlock(
+  engine: MatrixEngine,
+  block: Matrix64,
+  least: Float64Array,
+): Promise<{ lower: Matrix64; inverse: Matrix64 } | undefined> {
+  const n = block.rows
+  if (n <= BLOCK) {
+    if (!factorBlock(block.data, n, least)) return undefined
+    for (let i = 0; i < n; i++) block.data.fill(0, i * n + i + 1, (i + 1) * n)
+    return { lower: block, inverse: inverseOf(block) }
+  }
+  const factor = await maybeCholesky(engine, block, { tolerance: 0 })
+  if (!factor) return undefined
+  const { lower } = factor
+  for (let i = 0; i < n; i++) if (!(lower.data[i * (n + 1)]! ** 2 > least[i]!)) return undefined
+  const inverse = zeros64(n, n)
+  for (let i = 0; i < n; i++) inverse.data[i * (n + 1)] = 1
+  await solveLowerInto(engine, factor, inverse)
+  return { lower, inverse }
+}
+
+/** Columns first … last−1, always a copy. */
+function copyOfColumns(matrix: Matrix64, first: number, last: number): Matrix64 {
+  const copy = columnRange(matrix, first, last)
+  return copy === matrix ? { ...matrix, data: matrix.data.slice() } : copy
+}
+
+/** Writes a block into a matrix, its first element at `[row, col]`. */
+function setColumns(matrix: Matrix64, row: number, col: number, block: Matrix64): void {
+  const { rows, cols, data } = block
+  for (let i = 0; i < rows; i++) matrix.data.set(data.subarray(i * cols, (i + 1) * cols), (row + i) * matrix.cols + col)
+}
+
+/** x −= y */
+function subtract(x: Float64Array, y: Float64Array): void {
+  for (let i = 0; i < x.length; i++) x[i] = x[i]! - y[i]!
 }
 
 /** Cholesky of the lower triangle of one block, in place; `false` when a pivot is not above its least value. */
@@ -216,14 +263,11 @@ export async function solveLower<T extends Float32Array | Float64Array>(
 }
 
 /** x ← L⁻¹ x. */
-export async function solveLowerInto(
-  engine: MatrixEngine,
-  { lower, inverseBlocks }: CholeskyFactor,
-  x: Matrix,
-): Promise<void> {
+export async function solveLowerInto(engine: MatrixEngine, factor: CholeskyFactor, x: Matrix): Promise<void> {
+  const { lower, inverseBlocks } = factor
   const n = lower.rows
   for (const [k, inverse] of inverseBlocks.entries()) {
-    const [from, to] = blockRange(k, n)
+    const [from, to] = blockRange(k, n, blockSize(factor))
     // x_k = L_kk⁻¹ (b_k − L_k x) in one product: rows before `from` of x are solved, the next ones still hold b.
     const left = columnRange(rowRange(lower, from, to), 0, from)
     const solved = from > 0 ? await engine.multiply(inverse, left) : left
@@ -244,14 +288,15 @@ export async function solveLowerInto(
  */
 export async function solveLowerTransposed<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
-  { lower, inverseBlocks }: CholeskyFactor,
+  factor: CholeskyFactor,
   b: Matrix<T>,
 ): Promise<Matrix<T>> {
+  const { lower, inverseBlocks } = factor
   const n = lower.rows
   const x = { rows: n, cols: b.cols, data: arrayLike(b.data, b.data.length) }
   x.data.set(b.data)
   for (let k = inverseBlocks.length - 1; k >= 0; k--) {
-    const [from, to] = blockRange(k, n)
+    const [from, to] = blockRange(k, n, blockSize(factor))
     const inverse = inverseBlocks[k]!
     // The step is transposed: rows of L below the block, times its inverse.
     const below = columnRange(rowRange(lower, to, n), from, to)

@@ -1,6 +1,6 @@
 /**
  * Gram matrices A Aᵀ of matrices and of unfoldings of tensors, in chunks: whatever the length of the rows, the extra
- * memory is one chunk. Only blocks on and above the diagonal are computed.
+ * memory is one chunk. Only blocks on and below the diagonal are computed.
  *
  * Eigenvalues of a Gram matrix are squares of singular values: with float64 products, singular values below about
  * 10⁻⁸ of the largest are lost in the rounding of the largest (10⁻⁴ with float32 products). Where those matter, use
@@ -19,6 +19,8 @@ export interface GramOptions extends TaskOptions {
   readonly products?: 'float32' | 'float64'
   /** Numbers of the unfolding that are gathered at a time; default 4 Mi (32 MB in float64), or 256 columns. */
   readonly chunk?: number
+  /** Whether what is above the diagonal is wanted too, default true; without, it may be anything. */
+  readonly symmetric?: boolean
 }
 
 const CHUNK = 4 * 1024 * 1024
@@ -41,7 +43,7 @@ export async function modeGram(
   engine: MatrixEngine,
   data: Float32Array | Float64Array,
   dims: readonly [outer: number, n: number, inner: number],
-  { products = 'float64', chunk: size, signal, onProgress }: GramOptions = {},
+  { products = 'float64', chunk: size, symmetric = true, signal, onProgress }: GramOptions = {},
 ): Promise<Matrix64> {
   const [outer, n, inner] = dims
   const columns = outer * inner
@@ -60,11 +62,19 @@ export async function modeGram(
     const length = Math.min(width, columns - start)
     const chunk = { rows: n, cols: length, data: scratch.subarray(0, n * length) }
     if (!whole) gatherColumns(data, dims, start, chunk)
-    await addProducts(engine, chunk, gram)
+    await addProducts(engine, chunk, gram, start === 0)
     onProgress?.({ stage: 'gram', done: start + length, total: columns })
   }
-  for (let i = 1; i < n; i++) for (let j = 0; j < i; j++) gram.data[i * n + j] = gram.data[j * n + i]!
+  if (symmetric) mirror(gram)
   return gram
+}
+
+/** Copies what is below the diagonal to above it, in tiles: along rows alone, one side would always miss the cache. */
+function mirror({ rows: n, data }: Matrix64): void {
+  for (let i0 = 0; i0 < n; i0 += TILE)
+    for (let j0 = 0; j0 <= i0; j0 += TILE)
+      for (let i = i0; i < Math.min(n, i0 + TILE); i++)
+        for (let j = j0; j < Math.min(i, j0 + TILE); j++) data[j * n + i] = data[i * n + j]!
 }
 
 /**
@@ -130,18 +140,22 @@ function gatherSlices(
   }
 }
 
-/** gram += chunk chunkᵀ on the blocks on and above the diagonal. */
-async function addProducts(engine: MatrixEngine, chunk: Matrix, gram: Matrix64): Promise<void> {
+/** gram += chunk chunkᵀ on the blocks on and below the diagonal; `first`: in their place. */
+async function addProducts(engine: MatrixEngine, chunk: Matrix, gram: Matrix64, isFirst: boolean): Promise<void> {
   const n = chunk.rows
   for (let first = 0; first < n; first += BLOCK) {
     const last = Math.min(n, first + BLOCK)
-    const right = rowRange(chunk, first, n)
-    const product = (await engine.multiply(rowRange(chunk, first, last), right, { transposeB: true })).data
-    const width = n - first
-    for (let i = first; i < last; i++) {
-      const from = (i - first) * width - first
-      const to = i * n
-      for (let j = i; j < n; j++) gram.data[to + j] = gram.data[to + j]! + product[from + j]!
-    }
+    const product = await engine.multiply(rowRange(chunk, first, last), rowRange(chunk, 0, last), { transposeB: true })
+    if (isFirst && last === n && first === 0) gram.data.set(product.data)
+    else
+      for (let i = first; i < last; i++) {
+        const row = product.data.subarray((i - first) * last, (i - first) * last + i + 1)
+        if (isFirst) gram.data.set(row, i * n)
+        else addTo(gram.data, i * n, row)
+      }
   }
+}
+
+function addTo(out: Float64Array, to: number, row: Float32Array | Float64Array): void {
+  for (let j = 0; j < row.length; j++) out[to + j] = out[to + j]! + row[j]!
 }

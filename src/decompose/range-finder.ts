@@ -286,11 +286,11 @@ async function ritzProducts(engine: MatrixEngine, image: Matrix): Promise<RitzVa
 /** Up to this many rows all products of rows are computed; beyond, half of them in blocks, which JavaScript adds up. */
 const MOST_WHOLE = 1024
 
-/** rows · rowsᵀ, symmetric up to rounding. */
+/** rows · rowsᵀ, of many rows its lower triangle. */
 function rowProducts(engine: MatrixEngine, rows: Matrix, products: 'float32' | 'float64'): Promise<Matrix64> {
   const single = rows.data instanceof Float32Array
   if (rows.rows > MOST_WHOLE || single !== (products === 'float32'))
-    return modeGram(engine, rows.data, [1, rows.rows, rows.cols], { products })
+    return modeGram(engine, rows.data, [1, rows.rows, rows.cols], { products, symmetric: false })
   return engine.multiply(rows, rows, { transposeB: true }).then(toMatrix64)
 }
 

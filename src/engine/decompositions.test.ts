@@ -1,7 +1,8 @@
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
+import { randomMatrix, relativeDistance } from '../../test/support/matrices.ts'
 import { relativeError } from '../../test/support/tensors.ts'
-import { tensorTrain, tucker } from '../decompose/index.ts'
+import { maybeCholesky, solveLower, solveLowerTransposed, tensorTrain, tucker } from '../decompose/index.ts'
 import {
   fromNumbers,
   randomTt,
@@ -45,5 +46,24 @@ describe('decompositions on ONNX Runtime', () => {
       expect(relativeError(tensor, ttToTensor(train))).toBeLessThan(error)
       if (error < 0.1) expect(train.factors.map(({ shape }) => shape[0])).toEqual([1, 6, 9, 5])
     }
+  })
+
+  it('Cholesky factors of matrices too large for one block of WebAssembly', async () => {
+    const n = 1100
+    const wide = randomMatrix(n, n + 40)
+    const a = await engine.gram(wide)
+    const factor = (await maybeCholesky(engine, a))!
+    for (let i = 0; i < n; i++) for (let j = i + 1; j < n; j++) if (factor.lower.data[i * n + j] !== 0) expect.fail()
+    expect(relativeDistance(await engine.multiply(factor.lower, factor.lower, { transposeB: true }), a)).toBeLessThan(
+      1e-14,
+    )
+    const b = randomMatrix(n, 3, 5)
+    const x = await solveLower(engine, factor, b)
+    expect(relativeDistance(await engine.multiply(factor.lower, x), b)).toBeLessThan(1e-11)
+    const y = await solveLowerTransposed(engine, factor, b)
+    expect(relativeDistance(await engine.multiply(factor.lower, y, { transposeA: true }), b)).toBeLessThan(1e-11)
+    // One row a multiple of another, in another block: its pivot is rounding, or below zero.
+    for (let j = 0; j < wide.cols; j++) wide.data[900 * wide.cols + j] = 3 * wide.data[10 * wide.cols + j]!
+    expect(await maybeCholesky(engine, await engine.gram(wide), { tolerance: 1e-12 })).toBeUndefined()
   })
 })

@@ -50,6 +50,8 @@ const CONTRACTION_OPTIONS = { ...SESSION_OPTIONS, enableCpuMemArena: true }
 const SMALL = 48 ** 3
 /** Elements of a result that the runtime makes at once: 64 MB in float32. */
 const MOST_RESULT = 16 * 1024 * 1024
+/** Bytes of a product in one piece: putting together the pieces of a larger one needs as much memory, and a pass. */
+const MOST_BYTES = 128 * 1024 * 1024
 
 type Arrays = Float32Array | Float64Array
 
@@ -115,9 +117,10 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
     ): Promise<Matrix<T>> {
       const { m, k, n } = checkProduct(a, b, { transposeA, transposeB })
       if (m * k * n < SMALL) return plain.multiply(a, b, { transposeA, transposeB })
-      if (m * n <= MOST_RESULT || transposeA) return { rows: m, cols: n, data: await run(a, b, transposeA, transposeB) }
+      const most = MOST_BYTES / a.data.BYTES_PER_ELEMENT
+      if (m * n <= most || transposeA) return { rows: m, cols: n, data: await run(a, b, transposeA, transposeB) }
       const data = (a.data instanceof Float32Array ? new Float32Array(m * n) : new Float64Array(m * n)) as T
-      const step = Math.max(1, Math.floor(MOST_RESULT / n))
+      const step = Math.max(1, Math.floor(most / n))
       for (let row = 0; row < m; row += step) {
         const rows = Math.min(step, m - row)
         const part = { rows, cols: k, data: a.data.subarray(row * k, (row + rows) * k) as T }
