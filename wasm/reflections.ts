@@ -2,7 +2,7 @@
 //
 // Compiled into the modules that import it. The host owns the memory and passes byte addresses.
 
-// The host scales matrices to a largest element near 1. What is smaller than this is taken for zero: its square would
+// The host scales matrices to a largest element of 1 … 2⁶⁴. What is smaller than this is taken for zero: its square would
 // lose digits to underflow, and the reflection its orthogonality.
 export const NEGLIGIBLE: f64 = 1e-140
 

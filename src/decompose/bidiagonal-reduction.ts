@@ -45,7 +45,8 @@ type ReducePanel = (
   width: number,
 ) => void
 
-const PANEL = 32
+/** Columns per panel: a matrix that does not stay in the cache is updated less often. */
+const panelWidth = (n: number): number => (n <= 1280 ? 16 : 32)
 const kernel = new WasmKernel(BIDIAGONAL_WASM)
 const LARGEST = Math.floor(Math.sqrt(MOST_NUMBERS / 2.1))
 /** The event loop gets a turn this often, so that timers and cancellation work. */
@@ -57,7 +58,7 @@ const MILLISECONDS_PER_TURN = 100
  * 8/3 n³ operations on one thread, half of them bound by memory.
  *
  * @param matrix `[n, n]`, n ≥ 1. Not written to. All elements finite.
- * @param options.scale the matrix is multiplied by this first; its largest element should come near 1.
+ * @param options.scale the matrix is multiplied by this first; its largest element should come to 1 … 2⁶⁴.
  * @param options.vectors whether P and Q are wanted.
  * @throws WhittleError `UNSUPPORTED` beyond n = 15,900 (WebAssembly's memory); `ABORTED`.
  */
@@ -72,8 +73,9 @@ export async function reduceToBidiagonal(
       `Exact singular values of a matrix with ${n} rows: at most ${LARGEST} fit into WebAssembly's memory; use the method 'gram', or 'randomized'.`,
     )
   const ld = 4 * Math.ceil(n / 4)
-  const panel = PANEL * ld
-  const lengths = [ld * ld, ld * ld, panel, panel, panel, 4 * panel, PANEL, n, n, n, n]
+  const width = panelWidth(n)
+  const panel = width * ld
+  const lengths = [ld * ld, ld * ld, panel, panel, panel, 4 * panel, width, n, n, n, n]
   const numbers = lengths.reduce((sum, length) => sum + length, 0)
   return kernel.use(numbers, async ({ memory, exports, kept }) => {
     const { views, addresses } = layOut(memory, lengths)
@@ -83,12 +85,12 @@ export async function reduceToBidiagonal(
     fillPadded(m, ld, matrix, scale)
     const reducePanel = exports.reducePanel as ReducePanel
     let turn = performance.now()
-    for (let start = 0; start < n; start += PANEL) {
+    for (let start = 0; start < n; start += width) {
       const [y, x, columns, packed, factors] = [address(2), address(3), address(4), address(5), address(6)]
       const [diagonal, off, tauQ, tauP] = [address(7), address(8), address(9), address(10)]
       reducePanel(
         ...([address(0), address(1), n, ld, y, x, columns, packed, factors] as const),
-        ...([diagonal, off, tauQ, tauP, start, PANEL] as const),
+        ...([diagonal, off, tauQ, tauP, start, width] as const),
       )
       if (performance.now() - turn > MILLISECONDS_PER_TURN) {
         await yieldToEventLoop()

@@ -17,7 +17,7 @@ const LEAF = 32
 /**
  * Eigenpairs of the tridiagonal matrix with the given diagonals.
  *
- * @param diagonal,offDiagonal n numbers each (the last off-diagonal is ignored), the largest near 1. Not written to.
+ * @param diagonal,offDiagonal n numbers each (the last off-diagonal is ignored), the largest in about 1 … 2⁶⁴. Not written to.
  * @param options.count how many of the largest eigenvalues are wanted; default all.
  * @returns all n values, ascending, and one eigenvector per row: those of the largest `count` values.
  */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import {
+  matrixOf,
   orthogonalityError,
   randomMatrix,
   relativeDistance,
@@ -8,8 +9,10 @@ import {
   withSingularValues,
 } from '../../test/support/matrices.ts'
 import { economySvd, randomizedSvd, svdFlip } from './economy-svd.ts'
+import type { Matrix64 } from './matrix.ts'
 import { transposed } from './matrix-layout.ts'
 import { createPlainMatrixEngine } from './plain-matrix-engine.ts'
+import { singularValues, truncatedSvd } from './svd.ts'
 
 const plain = createPlainMatrixEngine()
 
@@ -39,6 +42,91 @@ describe('economySvd', () => {
     expect(await orthogonalityError(u)).toBeLessThan(1e-13)
     expect(await orthogonalityError(transposed(vt))).toBeLessThan(1e-13)
     expect(relativeDistance(await plain.multiply(scaleColumns(u, s), vt), a)).toBeLessThan(1e-14)
+  })
+})
+
+describe('economySvd of', () => {
+  const spectrum = (n: number, value: (i: number) => number): Promise<Matrix64> =>
+    withSingularValues(
+      n,
+      n,
+      Array.from({ length: n }, (_, i) => value(i)),
+    )
+  const times = ({ rows, cols, data }: Matrix64, factor: number): Matrix64 => ({
+    rows,
+    cols,
+    data: data.map((x) => x * factor),
+  })
+  const hard: [string, () => Promise<Matrix64> | Matrix64][] = [
+    ['the identity', () => matrixOf(80, 80, (i, j) => +(i === j))],
+    ['ones', () => matrixOf(70, 90, () => 1)],
+    ['zeros', () => matrixOf(60, 60, () => 0)],
+    ['an orthogonal matrix', () => spectrum(110, () => 1)],
+    [
+      'rank 20',
+      () =>
+        withSingularValues(
+          150,
+          150,
+          Array.from({ length: 20 }, (_, i) => 1 + i),
+        ),
+    ],
+    ['two clusters 10⁻¹² apart', () => spectrum(100, (i) => (i % 2 ? 1 : 1 + 1e-12 * i))],
+    ['a cluster, a gap and noise', () => spectrum(120, (i) => (i < 40 ? 1 : 1e-13 * (1 + i)))],
+    ['singular values from 1 down to 10⁻⁷', () => spectrum(70, (i) => 10 ** (-i / 10))],
+    ['singular values from 1 down to 10⁻³⁰', () => spectrum(120, (i) => 10 ** (-i / 4))],
+    [
+      'two equal blocks',
+      () => {
+        const { data } = randomMatrix(70, 70)
+        return matrixOf(140, 140, (i, j) => (i < 70 === j < 70 ? data[(i % 70) * 70 + (j % 70)]! : 0))
+      },
+    ],
+    [
+      'rows graded by 10³⁰',
+      () => {
+        const { data } = randomMatrix(90, 90)
+        return matrixOf(90, 90, (i, j) => data[i * 90 + j]! * 10 ** (-i / 3))
+      },
+    ],
+    ['a triangular matrix of ones', () => matrixOf(130, 130, (i, j) => +(j >= i))],
+    ['elements of 10⁻²⁰⁰', () => times(randomMatrix(90, 60), 1e-200)],
+    ['elements of 10²⁰⁰', () => times(randomMatrix(60, 90), 1e200)],
+    ['elements of 10⁻³⁰⁶', () => times(randomMatrix(90, 90), 1e-306)],
+  ]
+  it.each(hard)('%s', async (_, matrix) => {
+    const a = await matrix()
+    const { u, s, vt } = await economySvd(plain, a)
+    expect(await orthogonalityError(u)).toBeLessThan(1e-13)
+    expect(await orthogonalityError(transposed(vt))).toBeLessThan(1e-13)
+    expect([...s]).toEqual([...s].sort((x, y) => y - x))
+    expect(s.every((value) => value >= 0)).toBe(true)
+    // The largest element is brought to 1 first: products of 1e200 would overflow in the check itself.
+    const scale = a.data.reduce((largest, x) => Math.max(largest, Math.abs(x)), 0) || 1
+    const product = await plain.multiply(
+      scaleColumns(
+        u,
+        s.map((value) => value / scale),
+      ),
+      vt,
+    )
+    expect(relativeDistance(product, { ...a, data: a.data.map((x) => x / scale) })).toBeLessThan(1e-13)
+    const values = await singularValues(plain, a, { method: 'exact' })
+    const column = (data: Float64Array): Matrix64 => ({ rows: s.length, cols: 1, data })
+    expect(relativeDistance(column(values), column(s))).toBeLessThan(2e-15)
+    // Some of the leading triples are those of the whole.
+    const leading = await truncatedSvd(plain, a, 7, { method: 'exact' })
+    expect(
+      relativeDistance({ rows: 7, cols: 1, data: leading.s }, { rows: 7, cols: 1, data: s.slice(0, 7) }),
+    ).toBeLessThan(2e-15)
+    expect(await orthogonalityError(leading.u)).toBeLessThan(1e-13)
+    expect(await orthogonalityError(transposed(leading.vt))).toBeLessThan(1e-13)
+    const image = await plain.multiply({ ...a, data: a.data.map((x) => x / scale) }, leading.vt, { transposeB: true })
+    const expected = scaleColumns(
+      leading.u,
+      leading.s.map((value) => value / scale),
+    )
+    expect(relativeDistance(image, expected)).toBeLessThan(1e-13)
   })
 })
 

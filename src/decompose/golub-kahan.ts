@@ -11,7 +11,7 @@ import { type BidiagonalReduction, reduceToBidiagonal } from './bidiagonal-reduc
 import { applyReflections } from './block-reflectors.ts'
 import { divideAndConquer } from './divide-and-conquer.ts'
 import type { Matrix64, MatrixEngine } from './matrix.ts'
-import { powerOfTwoScale, rowRange, zeros64 } from './matrix-layout.ts'
+import { checkedLargest, powerOfTwoScale, rowRange, zeros64 } from './matrix-layout.ts'
 import { thinQr } from './qr.ts'
 import { tridiagonalEigen, tridiagonalEigenvalues } from './tridiagonal-ql.ts'
 
@@ -40,7 +40,7 @@ function interleaved({ diagonal, offDiagonal }: BidiagonalReduction): Float64Arr
 /** All singular values of a square matrix, descending, right to about 10⁻¹⁵ of the largest. Options as below. */
 export async function squareSingularValues(a: Matrix64, { signal }: TaskOptions = {}): Promise<Float64Array> {
   const n = a.rows
-  const scale = powerOfTwoScale(a.data)
+  const scale = powerOfTwoScale(checkedLargest(a, 'Singular values'))
   const off = interleaved(await reduceToBidiagonal(a, { scale, vectors: false, signal }))
   const values = tridiagonalEigenvalues(new Float64Array(2 * n), off)
   return Float64Array.from({ length: n }, (_, i) => Math.max(values[2 * n - 1 - i]!, 0) / scale)
@@ -60,7 +60,7 @@ export async function squareTriples(
   { signal }: TaskOptions = {},
 ): Promise<SquareTriples> {
   const n = a.rows
-  const scale = powerOfTwoScale(a.data)
+  const scale = powerOfTwoScale(checkedLargest(a, 'Singular values'))
   const reduction = await reduceToBidiagonal(a, { scale, vectors: true, signal })
   const off = interleaved(reduction)
   const none = new Float64Array(2 * n)

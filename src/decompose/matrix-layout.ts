@@ -147,11 +147,31 @@ export function trace({ rows: n, data }: Matrix): number {
   return sum
 }
 
-/** A power of two that brings the largest element to 1 … 2: neither squares nor differences leave the range. */
-export function powerOfTwoScale(data: Float64Array): number {
-  let largest = 0
-  for (let i = 0; i < data.length; i++) largest = Math.max(largest, Math.abs(data[i]!))
-  if (largest === 0) return 1
+/** {@link checkMatrix} in the same pass as the largest magnitude, which it returns; 0 for an empty matrix. */
+export function checkedLargest(matrix: Matrix, what: string): number {
+  checkLength(matrix, what)
+  const { data } = matrix
+  // Four maxima: shorter dependency chains. NaN and infinity come through to the end.
+  let [a, b, c, d] = [0, 0, 0, 0]
+  const whole = data.length - (data.length % 4)
+  for (let i = 0; i < whole; i += 4) {
+    a = Math.max(a, Math.abs(data[i]!))
+    b = Math.max(b, Math.abs(data[i + 1]!))
+    c = Math.max(c, Math.abs(data[i + 2]!))
+    d = Math.max(d, Math.abs(data[i + 3]!))
+  }
+  for (let i = whole; i < data.length; i++) a = Math.max(a, Math.abs(data[i]!))
+  const largest = Math.max(a, b, c, d)
+  if (!Number.isFinite(largest)) checkFinite(data, `${what}: matrix [${matrix.rows}, ${matrix.cols}]`)
+  return largest
+}
+
+/**
+ * A power of two that brings a largest element to between 1 and 2⁶⁴: neither squares nor differences leave the range, and
+ * what is usual is left as it is.
+ */
+export function powerOfTwoScale(largest: number): number {
+  if (largest === 0 || (largest >= 1 && largest < 2 ** 64)) return 1
   // Clamped: 2 ** 1074 is not a number. What is below 2 ** -1000 is as good as zero after it.
   return 2 ** Math.min(1000, -Math.floor(Math.log2(largest)))
 }

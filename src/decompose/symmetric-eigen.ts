@@ -10,7 +10,7 @@ import { checkAborted, fail, type TaskOptions } from '../core/index.ts'
 import { applyReflections } from './block-reflectors.ts'
 import { divideAndConquer } from './divide-and-conquer.ts'
 import type { Matrix64, MatrixEngine } from './matrix.ts'
-import { checkMatrix, powerOfTwoScale, rowRange, transposed, zeros64 } from './matrix-layout.ts'
+import { checkedLargest, powerOfTwoScale, rowRange, transposed, zeros64 } from './matrix-layout.ts'
 import { tridiagonalEigen, tridiagonalEigenvalues } from './tridiagonal-ql.ts'
 import { reduceToTridiagonal } from './tridiagonal-reduction.ts'
 
@@ -59,14 +59,13 @@ export async function symmetricEigen(
     fail('SHAPE_MISMATCH', `Symmetric eigenproblem: the matrix must be square; got [${n}, ${matrix.cols}].`)
   if (!Number.isInteger(count) || count < 0 || count > n)
     fail('INVALID_ARGUMENT', `Symmetric eigenproblem [${n}, ${n}]: count must be in 0 … ${n}; got ${count}.`)
-  checkMatrix(matrix, 'Symmetric eigenproblem')
+  const scale = powerOfTwoScale(checkedLargest(matrix, 'Symmetric eigenproblem'))
   checkAborted(signal)
   if (n === 0) {
     const none = new Float64Array(0)
     return { values: none, allValues: none, vectors: vectors ? zeros64(0, 0) : undefined }
   }
 
-  const scale = powerOfTwoScale(matrix.data)
   const reduction = await reduceToTridiagonal(matrix, { scale, vectors, signal })
   onProgress?.({ stage: 'eigen', done: 1, total: 3 })
   const { diagonal, offDiagonal } = reduction

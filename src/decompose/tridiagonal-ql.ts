@@ -123,7 +123,7 @@ function squaredQlSweep(d: Float64Array, e: Float64Array, l: number, m: number):
 /**
  * All eigenvalues of a symmetric tridiagonal matrix, ascending. O(n²).
  *
- * @param diagonal n numbers, the largest near 1 (squares of the off-diagonal are taken).
+ * @param diagonal n numbers, the largest in about 1 … 2⁶⁴ (squares of the off-diagonal are taken).
  * @param offDiagonal at least n − 1 numbers. Neither is written to.
  */
 export function tridiagonalEigenvalues(diagonal: Float64Array, offDiagonal: Float64Array): Float64Array {

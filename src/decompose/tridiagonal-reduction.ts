@@ -38,7 +38,8 @@ type ReducePanel = (
 
 type Addresses = [number, number, number, number, number, number, number, number]
 
-const PANEL = 32
+/** Columns per panel: a matrix that does not stay in the cache is updated less often. */
+const panelWidth = (n: number): number => (n <= 1280 ? 16 : 32)
 const kernel = new WasmKernel(TRIDIAGONAL_WASM)
 const LARGEST = Math.floor(Math.sqrt(MOST_NUMBERS / 1.02))
 /** The event loop gets a turn this often, so that timers and cancellation work. */
@@ -50,7 +51,7 @@ const MILLISECONDS_PER_TURN = 100
  * 4/3 n³ operations on one thread, half of them bound by memory.
  *
  * @param matrix `[n, n]`, n ≥ 1; only its lower triangle is read. Not written to. All elements finite.
- * @param options.scale the matrix is multiplied by this first; its largest element should come near 1.
+ * @param options.scale the matrix is multiplied by this first; its largest element should come to 1 … 2⁶⁴.
  * @param options.vectors whether {@link TridiagonalReduction.reflectors} are wanted.
  * @throws WhittleError `UNSUPPORTED` beyond n = 22,900 (WebAssembly's memory); `ABORTED`.
  */
@@ -64,7 +65,8 @@ export async function reduceToTridiagonal(
       'UNSUPPORTED',
       `Symmetric eigenproblem [${n}, ${n}]: at most ${LARGEST} rows fit into WebAssembly's memory. Use a range finder.`,
     )
-  const lengths = [n * n, PANEL * n, 8 * PANEL * Math.ceil(n / 4), n, n, n, PANEL * n, PANEL]
+  const width = panelWidth(n)
+  const lengths = [n * n, width * n, 8 * width * Math.ceil(n / 4), n, n, n, width * n, width]
   const numbers = lengths.reduce((sum, length) => sum + length, 0)
   return kernel.use(numbers, async ({ memory, exports, kept }) => {
     const { views, addresses } = layOut(memory, lengths)
@@ -81,8 +83,8 @@ export async function reduceToTridiagonal(
     const [pa, pw, pp, pd, pe, pt, pc, pf] = addresses as Addresses
     const reducePanel = exports.reducePanel as ReducePanel
     let turn = performance.now()
-    for (let start = 0; start < n - 1; start += PANEL) {
-      reducePanel(pa, n, pw, pp, pd, pe, pt, start, PANEL, pc, pf)
+    for (let start = 0; start < n - 1; start += width) {
+      reducePanel(pa, n, pw, pp, pd, pe, pt, start, width, pc, pf)
       if (performance.now() - turn > MILLISECONDS_PER_TURN) {
         await yieldToEventLoop()
         checkAborted(signal)
