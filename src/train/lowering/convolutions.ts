@@ -60,7 +60,7 @@ export function lowerConvolution(layouts: Layouts, node: Node): boolean {
   if (outChannels % block !== 0 || (groups > 1 && !isDepthwise)) return false
   if (size(output) <= FEW_POSITIONS && !isDepthwise) {
     if (bias) return false
-    return batchLast(layouts, convolution, x, weight, node.outputs[0]!)
+    return batchLast(layouts, convolution, x, layouts.plain(weight), node.outputs[0]!)
   }
   const isStem = inChannels < block && groups === 1
   if (!isStem && inChannels % block !== 0) return false
@@ -139,12 +139,12 @@ function perChannelKernel({ emit, block }: Layouts, weight: string): string {
  */
 function batchLast(layouts: Layouts, convolution: Convolution, x: string, weight: string, y: string): boolean {
   const { batch, inChannels, outChannels, input, output, kernel, strides, dilations, before, after } = convolution
-  if (convolution.groups !== 1 || strides[1] !== 1 || size(kernel) === 1) return false
+  if (!fitsBatchLast(convolution)) return false
   const { emit } = layouts
   const rows = emit.transpose(emit.reshape(layouts.plain(x), [batch, inChannels * size(input)]), [1, 0])
   const result = emit.op(
     'Conv',
-    [emit.reshape(rows, [1, inChannels, input[0]!, input[1]! * batch]), layouts.plain(weight)],
+    [emit.reshape(rows, [1, inChannels, input[0]!, input[1]! * batch]), weight],
     [1, outChannels, output[0]!, output[1]! * batch],
     {
       kernel_shape: kernel,
@@ -156,6 +156,36 @@ function batchLast(layouts: Layouts, convolution: Convolution, x: string, weight
   const columns = emit.reshape(result, [outChannels * size(output), batch])
   layouts.give(y, emit.reshape(emit.transpose(columns, [1, 0]), emit.shape(y)))
   return true
+}
+
+/** Columns next to each other, and something to gather from them. */
+function fitsBatchLast({ groups, strides, kernel }: Convolution): boolean {
+  return groups === 1 && strides[1] === 1 && size(kernel) > 1
+}
+
+/** The gradient by the input of a small picture, as a convolution with the turned weight. */
+function batchLastGradient(
+  layouts: Layouts,
+  convolution: Convolution,
+  [weight, dy]: readonly [string, string],
+  dx: string,
+): boolean {
+  const { inChannels, outChannels, input, output, kernel, strides, dilations, before } = convolution
+  if (!fitsBatchLast(convolution) || strides[0] !== 1) return false
+  const { emit } = layouts
+  const pads = kernel.map((extent, axis) => (extent - 1) * dilations[axis]! - before[axis]!)
+  const rest = kernel.map(
+    (extent, axis) => input[axis]! + (extent - 1) * dilations[axis]! - output[axis]! - pads[axis]!,
+  )
+  if ([...pads, ...rest].some((amount) => amount < 0)) return false
+  const count = size(kernel)
+  const reversed = emit.integers([...Array(count).keys()].reverse())
+  const taps = emit.transpose(tapsOf(layouts, layouts.plain(weight)), [0, 2, 1])
+  const turned = emit.op('Gather', [taps, reversed], emit.shape(taps), { axis: 1 })
+  const perInput = emit.transpose(emit.reshape(turned, [outChannels * count, inChannels]), [1, 0])
+  const swapped = { inChannels: outChannels, outChannels: inChannels, input: output, output: input }
+  const adjoint = { ...convolution, ...swapped, before: pads, after: rest }
+  return batchLast(layouts, adjoint, dy, emit.reshape(perInput, [inChannels, outChannels, ...kernel]), dx)
 }
 
 /** Lowers the gradients of a Conv node. @returns values by input, those that were lowered. */
@@ -182,6 +212,8 @@ function lowerInputGradient(
   const { inChannels, outChannels, groups, input, output, strides, dilations } = convolution
   const { emit, block } = layouts
   const isDepthwise = groups > 1 && groups === inChannels && groups === outChannels
+  if (size(input) <= FEW_POSITIONS && !isDepthwise)
+    return batchLastGradient(layouts, convolution, [inputs[1]!, gradients[0]!], dx)
   if (inChannels % block !== 0 || outChannels % block !== 0 || (groups > 1 && !isDepthwise)) return false
   if (size(input) <= FEW_POSITIONS || dilations.some((dilation) => dilation !== 1)) return false
   if (input.some((extent, axis) => extent % strides[axis]! !== 0)) return false
@@ -275,34 +307,51 @@ function lowerWeightGradient(
   if (!layouts.isBlocked(x) && !layouts.isBlocked(dy)) return false
   const { emit } = layouts
   const source = layouts.channelsLast(x)
-  const errors = emit.transpose(layouts.plain(dy), [1, 0, 2, 3])
   const isPointwise = size(kernel) === 1 && [...before, ...after].every((amount) => amount === 0)
   if (isPointwise && strides.every((stride) => stride === 1)) {
     const positions = batch * size(output)
-    const left = emit.reshape(errors, [outChannels, positions])
+    const left = emit.reshape(emit.transpose(layouts.plain(dy), [1, 0, 2, 3]), [outChannels, positions])
     const product = emit.matmul(left, emit.reshape(source, [positions, inChannels]))
     layouts.give(dw, emit.reshape(product, emit.shape(dw)))
     return true
   }
+  const parts = partsOf(batch, size(output), size(kernel) * inChannels)
+  const perPart = emit.reshape(layouts.plain(dy), [parts, batch / parts, outChannels, size(output)])
+  const errors = emit.reshape(emit.transpose(perPart, [0, 2, 1, 3]), [parts * outChannels, batch / parts, ...output])
   // What the last position needs behind the last element; negative where elements are under no window.
   const behind = input.map(
     (extent, axis) => (output[axis]! - 1) * strides[axis]! + kernel[axis]! - extent - before[axis]!,
   )
   const rest = behind.map((amount) => Math.max(0, -amount))
-  const all = emit.op(
+  let all = emit.op(
     'Conv',
     [emit.reshape(source, [1, batch, input[0]!, input[1]! * inChannels]), errors],
-    [1, outChannels, kernel[0]! + rest[0]!, (kernel[1]! + rest[1]!) * inChannels],
+    [1, parts * outChannels, kernel[0]! + rest[0]!, (kernel[1]! + rest[1]!) * inChannels],
     {
       kernel_shape: output,
       pads: [before[0]!, before[1]! * inChannels, Math.max(0, behind[0]!), Math.max(0, behind[1]!) * inChannels],
       dilations: [strides[0]!, strides[1]! * inChannels],
+      group: parts,
     },
   )
-  const kept = rest.every((amount) => amount === 0)
-    ? all
-    : emit.slice(all, [2, 3], [0, 0], [kernel[0]!, kernel[1]! * inChannels])
-  const perOutput = emit.reshape(kept, [outChannels, size(kernel), inChannels])
+  if (rest.some((amount) => amount > 0)) all = emit.slice(all, [2, 3], [0, 0], [kernel[0]!, kernel[1]! * inChannels])
+  const split = emit.reshape(all, [parts, outChannels, size(kernel), inChannels])
+  const perOutput = parts === 1 ? emit.reshape(split, emit.shape(split).slice(1)) : emit.sum(split, [0], false)
   layouts.give(dw, emit.reshape(emit.swapLast(perOutput), emit.shape(dw)))
   return true
+}
+
+/**
+ * Parts of the batch with a product of their own. About 4096 positions each are 5 to 15 % faster than all at once, as
+ * long as the parts' sums are small beside dY.
+ */
+function partsOf(batch: number, positions: number, columns: number): number {
+  let parts = 1
+  while (
+    batch % (2 * parts) === 0 &&
+    (batch / (2 * parts)) * positions >= 4096 &&
+    4 * parts * columns <= batch * positions
+  )
+    parts *= 2
+  return parts
 }

@@ -8,7 +8,7 @@ import { Tensor, toFloat64 } from '../../tensor/index.ts'
 import { createTrainingStep } from '../training-step.ts'
 import { blockSize } from './block-size.ts'
 
-const BATCH = 4
+const BATCH = 8
 const block = await blockSize(evaluator)
 if (block === undefined) console.info('lowering: skipped; this processor has no blocked kernels.')
 
@@ -52,7 +52,7 @@ async function oneStep(model: Model, kernels: 'native' | 'standard', seed: numbe
   const options = { types, kernels, loss: [{ kind: 'cross-entropy' }], optimizer: { kind: 'sgd' } } as const
   const training = await createTrainingStep(evaluator, model, options)
   const pictures = randomTensor([BATCH, 3, size, size], seed)
-  const { loss } = await training.step([pictures], Int32Array.of(1, 7, 3, 3), 0.1)
+  const { loss } = await training.step([pictures], Int32Array.of(1, 7, 3, 3, 0, 9, 4, 2), 0.1)
   const { tensors } = training.state()
   await training.release()
   const body = training.graph.model.graph.nodes.flatMap((node) => subgraphsOf(node))[0]!
