@@ -1,4 +1,4 @@
-/** Batch normalisation with batch statistics, and its gradient, on blocked values: sums by pooling, scaling by convolving. */
+/** Batch normalisation with batch or fixed statistics, and its gradient, on blocked values: sums by pooling, scaling by convolving. */
 import type { Emitter } from '../../autodiff/index.ts'
 import { floatAttribute, intAttribute, type Node } from '../../graph/index.ts'
 import { sizeOf } from '../../tensor/index.ts'
@@ -29,33 +29,54 @@ function inverseDeviation(emit: Emitter, variance: string, node: Node): string {
   return emit.unary('Reciprocal', emit.unary('Sqrt', emit.add(variance, epsilon)))
 }
 
-function usesBatch(node: Node): boolean {
-  return intAttribute(node, 'training_mode', 0) === 1 && floatAttribute(node, 'momentum', 0.9) === 0
+function isTraining(node: Node): boolean {
+  return intAttribute(node, 'training_mode', 0) === 1
 }
 
-/** Lowers a node that normalises with the batch's statistics. @returns whether it did. */
+/** Whether the statistics that the node gives, if any, are the batch's alone. */
+function isPure(node: Node): boolean {
+  return !isTraining(node) || floatAttribute(node, 'momentum', 0.9) === 0
+}
+
+/** Lowers a node whose operand is blocked. @returns whether it did. */
 export function lowerBatchNorm(layouts: Layouts, node: Node): boolean {
   const [x, scale, bias] = node.inputs as [string, string, string]
-  const [y, meanName, varianceName] = node.outputs as [string, string?, string?]
-  if (!usesBatch(node) || !layouts.isBlockable(x) || !layouts.isBlocked(x) || !meanName || !varianceName) return false
+  const y = node.outputs[0]!
+  if (!isPure(node) || !layouts.isBlockable(x) || !layouts.isBlocked(x)) return false
   const { emit } = layouts
   const source = layouts.blocked(x)
-  layouts.give(meanName, meanOf(layouts, source))
-  // Rounding may leave less than zero where all elements are equal.
-  const spread = emit.sub(meanOf(layouts, emit.mul(source, source)), emit.mul(meanName, meanName))
-  layouts.give(varianceName, emit.op('Max', [spread, emit.number(0, spread)], emit.shape(spread)))
-  const factor = emit.mul(layouts.plain(scale), inverseDeviation(emit, varianceName, node))
-  const offset = emit.sub(layouts.plain(bias), emit.mul(meanName, factor))
+  const [mean, variance] = isTraining(node)
+    ? batchStatistics(layouts, node, source)
+    : [layouts.plain(node.inputs[3]!), layouts.plain(node.inputs[4]!)]
+  const factor = emit.mul(layouts.plain(scale), inverseDeviation(emit, variance, node))
+  const offset = emit.sub(layouts.plain(bias), emit.mul(mean, factor))
   layouts.setPending(y, { addsUp: true, emit: (fusion) => affine(layouts, source, factor, offset, fusion) })
   return true
 }
 
-/** Lowers its gradients: dβ = Σ dy, dγ = Σ dy x̂, dx = γ / √(v + ε) · (dy − dβ / M − x̂ dγ / M). */
+/** Mean and biased variance of the batch, under the names of the node's outputs where it has them. */
+function batchStatistics(layouts: Layouts, node: Node, source: string): readonly [string, string] {
+  const { emit } = layouts
+  const [, meanName, varianceName] = node.outputs
+  let mean = meanOf(layouts, source)
+  if (meanName) {
+    layouts.give(meanName, mean)
+    mean = meanName
+  }
+  // Rounding may leave less than zero where all elements are equal.
+  const spread = emit.sub(meanOf(layouts, emit.mul(source, source)), emit.mul(mean, mean))
+  const variance = emit.op('Max', [spread, emit.number(0, spread)], emit.shape(spread))
+  if (!varianceName) return [mean, variance]
+  layouts.give(varianceName, variance)
+  return [mean, varianceName]
+}
+
+/** Lowers its gradients: dβ = Σ dy, dγ = Σ dy x̂, dx = γ / √(v + ε) · (dy − dβ / M − x̂ dγ / M), fixed: γ / √(v + ε) dy. */
 export function lowerBatchNormGradient(layouts: Layouts, gradient: DeferredGradient): readonly boolean[] {
   const { node, inputs, outputs, gradients, results } = gradient
   const [x, scale] = inputs as [string, string]
-  const [, mean, variance] = outputs as [string, string, string]
-  if (!usesBatch(node) || !layouts.isBlockable(x) || !layouts.isBlocked(x)) return []
+  const [mean, variance] = (isTraining(node) ? outputs.slice(1) : inputs.slice(3)) as [string?, string?]
+  if (!mean || !variance || !isPure(node) || !layouts.isBlockable(x) || !layouts.isBlocked(x)) return []
   const { emit } = layouts
   const [source, dy] = [layouts.blocked(x), layouts.blocked(gradients[0]!)]
   const shape = emit.shape(x)
@@ -70,6 +91,10 @@ export function lowerBatchNormGradient(layouts: Layouts, gradient: DeferredGradi
   if (dBias !== undefined) layouts.give(dBias, emit.scale(shareOfBias, count))
   if (dx !== undefined) {
     const factor = emit.mul(layouts.plain(scale), inverse)
+    if (!isTraining(node)) {
+      layouts.setPending(dx, { addsUp: true, emit: ({ sum }) => affine(layouts, dy, factor, undefined, { sum }) })
+      return [true, true, true]
+    }
     const slope = emit.neg(emit.mul(emit.mul(factor, inverse), shareOfScale))
     const offset = emit.neg(emit.add(emit.mul(factor, shareOfBias), emit.mul(slope, mean)))
     layouts.setPending(dx, {

@@ -10,7 +10,7 @@ import {
   type GradientRules,
   type RuleContext,
 } from '../../autodiff/index.ts'
-import type { Node } from '../../graph/index.ts'
+import { intAttribute, type Node } from '../../graph/index.ts'
 
 /** Domain of gradients that are left as one node. */
 export const DEFERRED = 'whittle.gradient'
@@ -19,7 +19,8 @@ type Reads = (inputs: readonly string[], outputs: readonly string[]) => readonly
 
 /** Operators whose gradients are left as one node, and what of the forward node they read; shapes are known. */
 const READS: Readonly<Record<string, Reads>> = {
-  BatchNormalization: ([x, scale], [, mean, variance]) => [x, scale, mean, variance],
+  BatchNormalization: ([x, scale, , mean, variance], [, ofBatch, varianceOfBatch]) =>
+    ofBatch ? [x, scale, ofBatch, varianceOfBatch] : [x, scale, mean, variance],
   Conv: ([x, weight]) => [x, weight],
   GlobalAveragePool: () => [],
   MaxPool: ([x], [y]) => [x, y],
@@ -51,6 +52,8 @@ export function deferredRules(): { rules: GradientRules; deferred: ReadonlyMap<s
       const { emit, node, inputs, outputs, gradients, needs } = context
       if (gradients[0] === undefined || gradients.slice(1).some((value) => value !== undefined) || !isPicture(context))
         return GRADIENT_RULES[operator]!(context)
+      const isFixed = operator === 'BatchNormalization' && intAttribute(node, 'training_mode', 0) === 0
+      if (isFixed && (needs(3) || needs(4))) return GRADIENT_RULES[operator]!(context)
       const wanted = differentiable(operator, inputs).map((input) => needs(input))
       const positions = wanted.flatMap((isWanted, input) => (isWanted ? [input] : []))
       if (positions.length === 0) return []
@@ -66,7 +69,7 @@ export function deferredRules(): { rules: GradientRules; deferred: ReadonlyMap<s
   return { rules: Object.fromEntries(Object.keys(READS).map((operator) => [operator, defer(operator)])), deferred }
 }
 
-/** Inputs that get gradients here; running statistics never do. */
+/** Inputs that get gradients here; inputs for running statistics do not. */
 function differentiable(operator: string, inputs: readonly string[]): number[] {
   const count = operator === 'BatchNormalization' ? 3 : inputs.length
   return [...inputs.keys()].slice(0, count)

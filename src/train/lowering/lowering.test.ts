@@ -46,10 +46,10 @@ function mobileNetwork(): Model {
 }
 
 /** Loss, gradients (as the first step's momentum) and new statistics of one step, and operators of the step. */
-async function oneStep(model: Model, kernels: 'native' | 'standard', seed: number) {
+async function oneStep(model: Model, kernels: 'native' | 'standard', seed: number, batchNorm: 'batch' | 'running') {
   const size = model.graph.name === 'mobile' ? 12 : 32
   const types = await observeShapes(evaluator, model, { inputShapes: { input: [BATCH, 3, size, size] } })
-  const options = { types, kernels, loss: [{ kind: 'cross-entropy' }], optimizer: { kind: 'sgd' } } as const
+  const options = { types, kernels, batchNorm, loss: [{ kind: 'cross-entropy' }], optimizer: { kind: 'sgd' } } as const
   const training = await createTrainingStep(evaluator, model, options)
   const pictures = randomTensor([BATCH, 3, size, size], seed)
   const { loss } = await training.step([pictures], Int32Array.of(1, 7, 3, 3, 0, 9, 4, 2), 0.1)
@@ -73,21 +73,23 @@ function largestError(found: ReadonlyMap<string, Tensor>, expected: ReadonlyMap<
 }
 
 describe.skipIf(block === undefined)('a lowered step gives what the standard one gives', () => {
-  const networks: readonly [string, () => Model][] = [
+  const networks: readonly [string, () => Model, ('batch' | 'running')?][] = [
     ['residual blocks with projections of stride 2', () => resnet20({ shortcut: 'B' })],
     ['residual blocks with slices and pads', () => resnet20({ shortcut: 'A' })],
     ['poolings, down to one pixel', () => vgg11({ width: 0.25 })],
+    ['residual blocks with fixed statistics', () => resnet20({ shortcut: 'B' }), 'running'],
     ['channels that are no whole blocks', () => resnet20({ width: 0.75 })],
     ['depthwise convolutions, biases, other activations', mobileNetwork],
   ]
-  for (const [name, build] of networks)
+  for (const [name, build, statistics = 'batch'] of networks)
     it(name, async () => {
       const model = build()
       const errors: number[] = []
       // A Relu whose operand is zero up to rounding passes a gradient in one form and none in the other; hardly ever
       // for three batches in a row.
       for (let seed = 1; seed <= 3 && !(Math.min(...errors) < TOLERANCE); seed++) {
-        const [standard, native] = [await oneStep(model, 'standard', seed), await oneStep(model, 'native', seed)]
+        const standard = await oneStep(model, 'standard', seed, statistics)
+        const native = await oneStep(model, 'native', seed, statistics)
         const blocked = native.operators.filter((operator) => operator.startsWith('com.microsoft.nchwc::'))
         expect(blocked.length).toBeGreaterThan(9)
         expect(native.operators.filter((operator) => operator.startsWith('whittle'))).toEqual([])
