@@ -11,6 +11,8 @@ import { arrayLike, checkMatrix, columnRange, rowRange, toTypeOf, zeros64 } from
 import { layOut, WasmKernel } from './wasm-kernel.ts'
 
 const BLOCK = 128
+/** A matrix up to this size is one block: its inverse costs less than products of parts. */
+const LARGEST_WHOLE = 256
 /** Blocks of large matrices: what is copied for each is left of it or below it, and products of few rows are slow. */
 const LARGE_BLOCK = 512
 /** Up to this size one thread of WebAssembly is faster than products on the engine, block by block. */
@@ -60,15 +62,16 @@ export async function maybeCholesky(
 ): Promise<CholeskyFactor | undefined> {
   const n = matrix.rows
   if (n < SMALLEST_IN_WASM || n > LARGEST_IN_WASM) return blockedCholesky(engine, matrix, tolerance)
-  const blocks = Math.ceil(n / BLOCK)
-  return kernel.use(n * n + n + BLOCK * BLOCK, ({ memory, exports }) => {
-    const { views, addresses } = layOut(memory, [n * n, n, BLOCK * BLOCK])
+  const width = n <= LARGEST_WHOLE ? n : BLOCK
+  const blocks = Math.ceil(n / width)
+  return kernel.use(n * n + n + width * width, ({ memory, exports }) => {
+    const { views, addresses } = layOut(memory, [n * n, n, width * width])
     const [a, diagonal, block] = addresses as [number, number, number]
     const [factor, invertBlock] = [exports.factor as Factor, exports.invertBlock as InvertBlock]
     views[0]!.set(matrix.data)
     if (!factor(a, n, tolerance, diagonal)) return undefined
     const inverseBlocks = Array.from({ length: blocks }, (_, k) => {
-      const [from, to] = blockRange(k, n, BLOCK)
+      const [from, to] = blockRange(k, n, width)
       const size = to - from
       // What is above the diagonal is not written.
       views[2]!.fill(0)

@@ -8,17 +8,17 @@
  */
 import { checkAborted } from '../core/index.ts'
 import { extremeEigenvalues, maybeCholesky, solveLowerInto } from './cholesky.ts'
-import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
-import { trace } from './matrix-layout.ts'
+import type { Matrix, MatrixEngine } from './matrix.ts'
+import { toMatrix64, toTypeOf, trace } from './matrix-layout.ts'
 import { CAUTION, NOISE_SPREAD, orthonormalizeInto, sketchRows } from './range-finder.ts'
 
 /** Options of {@link gramSubspaceRows}. */
 export interface GramSubspaceOptions {
   /** Orthonormal rows `[rank, n]` that nearly span the subspace; without, sums of rows of the matrix. Not written to. */
-  readonly start?: Matrix64 | undefined
+  readonly start?: Matrix | undefined
   /** Polynomials applied, default 1 to a given start and 2 to a random one; each multiplies by the matrix twice. */
   readonly steps?: number | undefined
-  /** Whether the result is orthonormal to the last digits instead of about six; default true. */
+  /** Whether the result is orthonormal to the last digits instead of about half of them; default true. */
   readonly polish?: boolean
   /** Of the random start; default 0. */
   readonly seed?: number
@@ -26,42 +26,63 @@ export interface GramSubspaceOptions {
 }
 
 /**
+ * Ritz values further apart than this are not told from the rounding of products in float32: the smallest is then known
+ * to a tenth.
+ */
+const WIDEST_SINGLE = 1e5
+
+/**
  * An orthonormal basis of (nearly) the leading eigenvectors, one vector per row: `[rank, n]`, in no particular order.
  *
- * @param gram `[n, n]`, symmetric, positive semidefinite. Not written to.
+ * @param gram `[n, n]`, symmetric, positive semidefinite; the result has its type. Not written to. Products with a float32
+ *   matrix are of float32 as long as the eigenvalues that are wanted allow it.
  * @param rank 1 … n.
  * @throws WhittleError `ABORTED`.
  */
-export async function gramSubspaceRows(
+export async function gramSubspaceRows<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
-  gram: Matrix64,
+  gram: Matrix<T>,
   rank: number,
   { start, steps = start ? 1 : 2, polish = true, seed = 0, signal }: GramSubspaceOptions = {},
-): Promise<Matrix64> {
-  let basis: Matrix64 = start ? { ...start, data: start.data.slice() } : sketchRows(gram, true, rank, seed)
+): Promise<Matrix<T>> {
+  let matrix: Matrix = gram
+  let basis: Matrix = start
+    ? toTypeOf({ ...start, data: start.data.slice() }, gram.data)
+    : sketchRows(gram, true, rank, seed)
   if (!start) await orthonormalizeInto(engine, basis)
   for (let step = 0; step < steps; step++) {
     checkAborted(signal)
-    basis = await filtered(engine, gram, basis)
+    let next = await maybeFiltered(engine, matrix, basis)
+    if (!next) {
+      matrix = toMatrix64(matrix)
+      basis = toMatrix64(basis)
+      next = await maybeFiltered(engine, matrix, basis)
+    }
+    basis = next!
     await orthonormalizeInto(engine, basis)
   }
   // Once more: after one pass nearly dependent rows are orthonormal to some digits only.
   if (polish) await orthonormalizeInto(engine, basis)
-  return basis
+  return toTypeOf(basis, gram.data)
 }
 
 /**
  * basis · p(G), p the Chebyshev polynomial of degree two on [0, b], b about the largest unwanted eigenvalue. The basis is
  * first changed to one whose products with G have similar lengths, which keeps the spread of the result within what
  * Cholesky-QR can take; it is overwritten.
+ *
+ * `undefined`, and the basis as it was, when products in float32 are not enough.
  */
-async function filtered(engine: MatrixEngine, gram: Matrix64, basis: Matrix64): Promise<Matrix64> {
+async function maybeFiltered(engine: MatrixEngine, gram: Matrix, basis: Matrix): Promise<Matrix | undefined> {
+  const single = gram.data instanceof Float32Array
   const image = await engine.multiply(basis, gram)
-  const ritz = await engine.multiply(image, basis, { transposeB: true })
-  const factor = await maybeCholesky(engine, ritz, { tolerance: 1e-13 })
+  const ritz = toMatrix64(await engine.multiply(image, basis, { transposeB: true }))
+  const factor = await maybeCholesky(engine, ritz, { tolerance: single ? 1e-6 : 1e-13 })
+  if (!factor && single) return undefined
   let half = 0
   if (factor) {
-    const { smallest } = await extremeEigenvalues(factor)
+    const { largest, smallest } = await extremeEigenvalues(factor)
+    if (single && largest > smallest * WIDEST_SINGLE) return undefined
     half = unwantedBound(gram, ritz, smallest) / 2
     await solveLowerInto(engine, factor, image)
     await solveLowerInto(engine, factor, basis)

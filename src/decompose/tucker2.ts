@@ -13,7 +13,7 @@ import { modeGram } from './gram.ts'
 import { type GramSubspaceOptions, gramSubspaceRows } from './gram-subspace.ts'
 import { chooseSubspaceMethod, modeSubspace } from './leading-subspace.ts'
 import { projectionError, squaredDistance } from './low-rank.ts'
-import type { Matrix, Matrix64, MatrixEngine } from './matrix.ts'
+import type { Matrix, MatrixEngine } from './matrix.ts'
 import { arrayLike, checkFinite, sumOfSquares, toMatrix64, toTypeOf, transposed } from './matrix-layout.ts'
 import type { Tensor3 } from './mode-product.ts'
 import { rangeRows } from './range-finder.ts'
@@ -248,11 +248,11 @@ async function improve<T extends Reals>(
 }
 
 /** The outputs' Gram matrix of the tensor with its inputs projected on a basis `[r, i]`. */
-async function gramOfOutputs<T extends Reals>(job: Job<T>, input: Matrix<T>, products: Products): Promise<Matrix64> {
+async function gramOfOutputs<T extends Reals>(job: Job<T>, input: Matrix<T>, products: Products): Promise<Matrix> {
   const { engine, tensor, signal } = job
   const [o, , k] = tensor.dims
   if (engine.contractedGram && fitsEngine(tensor.data, o, products))
-    return toMatrix64((await engine.contractedGram(tensor, input, 0)).gram)
+    return (await engine.contractedGram(tensor, input, 0)).gram
   const { data } = await engine.multiplySlices(input, tensor)
   return modeGram(engine, data, [1, o, input.rows * k], { products: productsFor(o, products), signal })
 }
@@ -266,12 +266,12 @@ async function gramOfInputs<T extends Reals>(
   output: Matrix<T>,
   products: Products,
   keep: boolean,
-): Promise<{ gram: Matrix64; projected: T | undefined }> {
+): Promise<{ gram: Matrix; projected: T | undefined }> {
   const { engine, tensor, signal } = job
   const [, i, k] = tensor.dims
   if (engine.contractedGram && fitsEngine(tensor.data, i, products)) {
     const { gram, contracted } = await engine.contractedGram(tensor, output, 1, { keep })
-    return { gram: toMatrix64(gram), projected: contracted }
+    return { gram, projected: contracted }
   }
   const projected = await projectOutputs(job, output)
   const options = { products: productsFor(i, products), signal }
@@ -285,14 +285,14 @@ const fitsEngine = (data: Reals, n: number, products: Products): boolean =>
 
 async function leading<T extends Reals>(
   { engine, seed, signal }: Job<T>,
-  gram: Matrix64,
+  gram: Matrix,
   rank: number,
   previous: Matrix<T> | undefined,
   options: Pick<GramSubspaceOptions, 'steps' | 'polish'> = {},
-): Promise<Matrix64> {
+): Promise<Matrix> {
   if (gram.rows > LARGEST_EXACT)
-    return gramSubspaceRows(engine, gram, rank, { start: previous && toMatrix64(previous), ...options, seed, signal })
-  const { vectors } = await symmetricEigen(engine, gram, { count: rank, signal })
+    return gramSubspaceRows(engine, gram, rank, { start: previous, ...options, seed, signal })
+  const { vectors } = await symmetricEigen(engine, toMatrix64(gram), { count: rank, signal })
   return transposed(vectors!)
 }
 
