@@ -12,6 +12,7 @@ const MODULES = Object.entries({
   bidiagonal: 'decompose',
   cholesky: 'decompose',
   secular: 'decompose',
+  triangle: 'decompose',
   tridiagonal: 'decompose',
   panels: 'tensor',
 }).map(([name, folder]) => ({
