@@ -1,4 +1,5 @@
 /** Operators that work on blocked values as they are, since they look at one element of each operand. */
+import type { Emitter } from '../../autodiff/index.ts'
 import { float, type Node } from '../../graph/index.ts'
 import { sizeOf } from '../../tensor/index.ts'
 import type { DeferredGradient } from './deferred-rules.ts'
@@ -61,8 +62,16 @@ export function lowerReluGradient(
 ): readonly boolean[] {
   const y = outputs[0]!
   if (!layouts.isBlockable(y) || !layouts.isBlocked(y)) return []
-  const { emit } = layouts
-  const mask = emit.unary('HardSigmoid', layouts.blocked(y), { alpha: float(STEEP), beta: float(0) })
-  layouts.setBlocked(results[0]!, emit.mul(layouts.blocked(gradients[0]!), mask))
+  const g = gradients[0]!
+  const pending = layouts.pending(g)
+  if (pending?.operand === y && layouts.uses(g) === 1) {
+    layouts.drop(g)
+    layouts.setBlocked(results[0]!, pending.emit({ masked: true }))
+  } else layouts.setBlocked(results[0]!, wherePositive(layouts.emit, layouts.blocked(y), layouts.blocked(g)))
   return [true]
+}
+
+/** `g` where `x` is positive, else 0. */
+export function wherePositive(emit: Emitter, x: string, g: string): string {
+  return emit.mul(g, emit.unary('HardSigmoid', x, { alpha: float(STEEP), beta: float(0) }))
 }

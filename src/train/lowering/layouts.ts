@@ -16,12 +16,16 @@ export interface Fusion {
   /** A blocked value to be added. */
   readonly sum?: string | undefined
   readonly relu?: boolean | undefined
+  /** Zero where the operand whose gradient it is, is not positive. */
+  readonly masked?: boolean | undefined
 }
 
 /** A blocked value that is made when it is first read. */
 export interface PendingValue {
   /** Whether something can be added in the same node. */
   readonly addsUp: boolean
+  /** The operand whose gradient it is, where it can be masked by that at less than its own size. */
+  readonly operand?: string | undefined
   /** Emits it. @returns its name. */
   emit(fusion: Fusion): string
 }

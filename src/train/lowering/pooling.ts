@@ -1,8 +1,9 @@
 /** Poolings and their gradients on blocked values. */
 import { intAttribute, intsAttribute, type Node, stringAttribute } from '../../graph/index.ts'
-import { Tensor } from '../../tensor/index.ts'
+import { DTYPES, Tensor } from '../../tensor/index.ts'
 import type { DeferredGradient } from './deferred-rules.ts'
-import type { Layouts } from './layouts.ts'
+import { wherePositive } from './elementwise.ts'
+import type { Fusion, Layouts } from './layouts.ts'
 
 /** Lowers a MaxPool without indices. @returns whether it did. */
 export function lowerMaxPool(layouts: Layouts, node: Node): boolean {
@@ -48,15 +49,20 @@ export function lowerMaxPoolGradient(
   const rows = [(batch * channels) / block, height * width * block]
   const repeat = (value: string): string =>
     layouts.op('Upsample', [value], shape, { scales: [1, 1, ...kernel], mode: 'nearest' })
-  const source = layouts.blocked(x)
-  const zero = emit.number(0, source)
-  const isMaximum = emit.reshape(emit.binary('Equal', source, repeat(layouts.blocked(y))), rows)
-  const ranks = ranksFromEnd([height, width], kernel as [number, number], block)
-  const ranked = emit.reshape(emit.where(isMaximum, emit.tensor(ranks), zero), shape)
-  const pooling = { kernel_shape: kernel, strides: kernel, pads: [0, 0, 0, 0], dilations: [1, 1], auto_pad: 'NOTSET' }
-  const best = layouts.op('MaxPool', [ranked], out, { ...pooling, storage_order: 0, ceil_mode: 0 })
-  const isFirst = emit.binary('Equal', ranked, repeat(best))
-  layouts.setBlocked(dx, emit.where(isFirst, repeat(layouts.blocked(gradients[0]!)), zero))
+  const [source, pooled, dy] = [layouts.blocked(x), layouts.blocked(y), layouts.blocked(gradients[0]!)]
+  // Where is three passes in ONNX Runtime, a product with 0 and 1 two.
+  const numbers = (condition: string): string => emit.cast(condition, 'float32', DTYPES.float32.code)
+  const toFirst = ({ masked }: Fusion): string => {
+    const isMaximum = emit.reshape(numbers(emit.binary('Equal', source, repeat(pooled))), rows)
+    const ranks = ranksFromEnd([height, width], [kernel[0]!, kernel[1]!], block)
+    const ranked = emit.reshape(emit.mul(isMaximum, emit.tensor(ranks)), shape)
+    const pooling = { kernel_shape: kernel, strides: kernel, pads: [0, 0, 0, 0], dilations: [1, 1], auto_pad: 'NOTSET' }
+    const best = layouts.op('MaxPool', [ranked], out, { ...pooling, storage_order: 0, ceil_mode: 0 })
+    const isFirst = numbers(emit.binary('Equal', ranked, repeat(best)))
+    // The maximum is positive where its window's is.
+    return emit.mul(repeat(masked ? wherePositive(emit, pooled, dy) : dy), isFirst)
+  }
+  layouts.setPending(dx, { addsUp: false, operand: x, emit: toFirst })
   return [true]
 }
 
