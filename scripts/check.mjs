@@ -168,7 +168,7 @@ function version() {
 /** Pages whose cells run: their outputs are those of the code as it is. */
 async function notebooks() {
   const problems = []
-  for (const page of ['docs/first-course.md']) {
+  for (const page of ['docs/first-course.md', 'docs/training.md']) {
     try {
       if ((await runNotebook(join(ROOT, page))) !== readFileSync(join(ROOT, page), 'utf8'))
         problems.push(

@@ -24,13 +24,10 @@ async function askForTrainingBatchNorm(evaluator: Evaluator): Promise<boolean> {
   const vector = (value: number): string => b.constant(Tensor.of(new Float32Array(2).fill(value), [2]))
   const x = b.input('x', 'float32', [4, 2, 1, 1])
   const perChannel = [b.input('mean', 'float32', [2]), b.input('variance', 'float32', [2])]
-  // Graph builders give a node one output; the statistics are two more.
-  const y = b.op('BatchNormalization', [x, vector(1), vector(0), ...perChannel], {
-    training_mode: 1,
-    momentum: float(0),
-  })
-  b.graph.nodes.at(-1)!.outputs.push('batch_mean', 'batch_variance')
-  for (const name of [y, 'batch_mean', 'batch_variance']) b.output(name, 'float32')
+  const attributes = { training_mode: 1, momentum: float(0) }
+  const outputs = ['y', 'batch_mean', 'batch_variance']
+  b.ops('BatchNormalization', [x, vector(1), vector(0), ...perChannel], attributes, outputs)
+  for (const name of outputs) b.output(name, 'float32')
   try {
     const executable = await evaluator.load(b.model(18), { optimization: 'basic' })
     try {
