@@ -12,7 +12,7 @@ const MOST_MEMORY = 1.3
 const MOST_SHARE = 0.05
 const MOST_DIFFERENCE = 1e-4
 /** Small enough that rounding is not amplified over the steps that are compared. */
-const LEARNING_RATE = 0.001
+const LEARNING_RATE = 1e-4
 
 /** Runs the section. */
 export async function run(options) {
