@@ -87,12 +87,11 @@ async function maybeFiltered(engine: MatrixEngine, gram: Matrix, basis: Matrix):
     await solveLowerInto(engine, factor, image)
     await solveLowerInto(engine, factor, basis)
   }
-  const [x, y] = [basis.data, image.data]
-  for (let i = 0; i < y.length; i++) y[i] = y[i]! - half * x[i]!
   const next = await engine.multiply(image, gram)
-  // 2 (G/h − 1)² − 1, times h² / 2
-  const [z, last] = [next.data, (half * half) / 2]
-  for (let i = 0; i < z.length; i++) z[i] = z[i]! - half * y[i]! - last * x[i]!
+  // 2 (G/h − 1)² − 1, times h² / 2: G² − 2 h G + h² / 2
+  const [x, y, z] = [basis.data, image.data, next.data]
+  const [linear, constant] = [2 * half, (half * half) / 2]
+  for (let i = 0; i < z.length; i++) z[i] = z[i]! - linear * y[i]! + constant * x[i]!
   return next
 }
 

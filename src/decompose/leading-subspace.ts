@@ -19,6 +19,8 @@ export interface LeadingSubspaceOptions extends TaskOptions {
   readonly seed?: number
   /** Of the range finder; default 2, within two percent of the least error (3: one percent). */
   readonly iterations?: number
+  /** ‖A‖², where it is known already: elements are then taken to be finite. */
+  readonly energy?: number | undefined
 }
 
 /** Eigenproblems up to this size take about a second. */
@@ -62,7 +64,7 @@ export async function leadingRows<T extends Float32Array | Float64Array>(
   engine: MatrixEngine,
   a: Matrix<T>,
   rank: number,
-  { method = 'auto', ...options }: LeadingSubspaceOptions & { readonly energy?: number } = {},
+  { method = 'auto', ...options }: LeadingSubspaceOptions = {},
 ): Promise<Matrix<T>> {
   checkRank(rank, a)
   const { transpose = false } = options

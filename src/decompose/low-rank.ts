@@ -54,7 +54,7 @@ export async function matrixFactorRows<T extends Float32Array | Float64Array>(
   rank: number,
   options: Omit<LeadingSubspaceOptions, 'transpose'> = {},
 ): Promise<MatrixFactors<T>> {
-  const energy = checkedEnergy(weight, 'Factoring')
+  const energy = checkedEnergy(weight, 'Factoring', options.energy)
   const { rows, cols } = weight
   const method = options.method === 'auto' ? undefined : options.method
   const chosen = method ?? chooseSubspaceMethod(Math.min(rows, cols), rank)

@@ -79,9 +79,10 @@ export function checkMatrix(matrix: Matrix, what: string): void {
   checkFinite(matrix.data, `${what}: matrix [${matrix.rows}, ${matrix.cols}]`)
 }
 
-/** {@link checkMatrix} in the same pass as {@link sumOfSquares}, which it returns. */
-export function checkedEnergy(matrix: Matrix, what: string): number {
+/** {@link checkMatrix} in the same pass as {@link sumOfSquares}, which it returns; where that is known, without the pass. */
+export function checkedEnergy(matrix: Matrix, what: string, known?: number): number {
   checkLength(matrix, what)
+  if (known !== undefined) return known
   const energy = sumOfSquares(matrix.data)
   // A finite sum has finite terms.
   if (!Number.isFinite(energy)) checkFinite(matrix.data, `${what}: matrix [${matrix.rows}, ${matrix.cols}]`)

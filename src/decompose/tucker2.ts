@@ -44,6 +44,8 @@ export interface Tucker2Options extends TaskOptions {
   readonly iterations?: number
   /** Of the random projection that large tensors begin with; default 0. */
   readonly seed?: number
+  /** ‖W‖², where it is known already: elements are then taken to be finite. */
+  readonly energy?: number | undefined
 }
 
 /** Up to this size exact eigenvectors cost no more than approximate ones. */
@@ -103,9 +105,9 @@ export async function tucker2<T extends Reals>(
   engine: MatrixEngine,
   tensor: Tensor3<T>,
   ranks: readonly [number, number],
-  { iterations = defaultSweeps(tensor.dims, ranks), seed = 0, signal, onProgress }: Tucker2Options = {},
+  { iterations = defaultSweeps(tensor.dims, ranks), seed = 0, energy: known, signal, onProgress }: Tucker2Options = {},
 ): Promise<Tucker2<T>> {
-  const energy = check(tensor, ranks)
+  const energy = check(tensor, ranks, known)
   const [o, i, k] = tensor.dims
   const [ro, ri] = ranks
   const sweeps = ro < o && ri < i ? iterations : 0
@@ -150,7 +152,7 @@ function defaultSweeps(dims: Tensor3<Reals>['dims'], [ro, ri]: readonly [number,
 }
 
 /** Checks everything about the arguments. @returns ‖W‖² */
-function check({ data, dims }: Tensor3<Reals>, ranks: readonly [number, number]): number {
+function check({ data, dims }: Tensor3<Reals>, ranks: readonly [number, number], known: number | undefined): number {
   const [o, i, k] = dims
   if (data.length !== o * i * k)
     fail('SHAPE_MISMATCH', `Tucker of [${dims.join(', ')}]: needs ${o * i * k} elements; got ${data.length}.`)
@@ -160,6 +162,7 @@ function check({ data, dims }: Tensor3<Reals>, ranks: readonly [number, number])
         'RANK_OUT_OF_RANGE',
         `Tucker of [${dims.join(', ')}]: the rank of mode ${mode} must be between 1 and ${dims[mode]}; got ${ranks[mode]}.`,
       )
+  if (known !== undefined) return known
   const energy = sumOfSquares(data)
   // A finite sum has finite terms.
   if (!Number.isFinite(energy)) checkFinite(data, `Tucker of [${dims.join(', ')}]`)

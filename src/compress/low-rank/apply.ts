@@ -192,7 +192,10 @@ async function makeChain(
       outputNorm += fitted.outputSquaredNorm
       shift?.set(fitted.biasShift, group * kernel.outputs)
     } else {
-      const factors = await factorGroup(context.matrices, kernel, site, variant, step.ranks, options)
+      const factors = await factorGroup(context.matrices, kernel, site, variant, step.ranks, {
+        ...options,
+        energy: kernel.energy,
+      })
       parts.push(factors.stages)
       error += factors.squaredError
       norm += factors.squaredNorm

@@ -16,7 +16,10 @@ export interface GroupFactors {
 }
 
 /** Seed of randomised starts (default 0), what stops the work, and how CP is kept stable. */
-export type FactorOptions = CpFactorOptions
+export interface FactorOptions extends CpFactorOptions {
+  /** ‖W‖² of the group, where it is known already: its elements are then taken to be finite. */
+  readonly energy?: number | undefined
+}
 
 /**
  * Factors one group; the error is least for the given ranks, or nearly: for Tucker-2 and CP to alternating iterations,
@@ -32,7 +35,7 @@ export async function factorGroup(
 ): Promise<GroupFactors> {
   const { stages, relativeError } = await factorStages(engine, kernel, site, variant, ranks, options)
   // Norms only weigh groups against each other; a pass over a large weight takes tens of milliseconds.
-  const norm = site.group === 1 ? 1 : squaredNorm(kernel.data)
+  const norm = site.group === 1 ? 1 : (options.energy ?? squaredNorm(kernel.data))
   return { stages, squaredError: relativeError ** 2 * norm, squaredNorm: norm }
 }
 

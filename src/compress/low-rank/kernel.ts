@@ -3,6 +3,7 @@
  * the factors of a stage to the layout its operator wants.
  */
 import { fail } from '../../core/index.ts'
+import { sumOfSquares } from '../../decompose/index.ts'
 import { type DType, fromNumbers, type Tensor, toFloat32, toFloat64 } from '../../tensor/index.ts'
 import type { Site } from '../sites.ts'
 import type { Stage } from './stage.ts'
@@ -67,52 +68,27 @@ function transposeInto(out: Reals, data: Reals, a: number, b: number): void {
 }
 
 /**
- * The weight of a site, group by group; views on the model's data where the layout allows it.
+ * The weight of a site, group by group, with ‖W‖² of each; views on the model's data where the layout allows it.
  *
  * @throws WhittleError `NOT_FINITE` when the weight holds NaN or infinity.
  */
-export function groupKernels(site: Site): GroupKernel[] {
+export function groupKernels(site: Site): (GroupKernel & { readonly energy: number })[] {
   const all: Reals = site.weight.dtype === 'float64' ? toFloat64(site.weight) : toFloat32(site.weight)
-  assertFinite(all, site)
   const inputs = site.inputs / site.group
   const outputs = site.outputs / site.group
   const size = all.length / site.group
   const taps = size / (inputs * outputs)
   return Array.from({ length: site.group }, (_, group) => {
     const part = all.subarray(group * size, (group + 1) * size) as Reals
+    // A finite sum has finite terms; one that is not may have overflowed.
+    const energy = sumOfSquares(part)
+    if (!Number.isFinite(energy)) assertFinite(all, site)
     const data = site.weightIsOutputFirst ? part : swapLeading(part, inputs, outputs, taps)
-    return { data, outputs, inputs, taps }
+    return { data, outputs, inputs, taps, energy }
   })
 }
 
-/** Numbers that are looked at at a time. */
-const PIECE = 8192
-
-/** Sum of absolute values; four sums, since additions that wait for each other take four times as long. */
-function magnitude(values: Float64Array, length: number): number {
-  let [a, b, c, d] = [0, 0, 0, 0]
-  const whole = length - (length % 4)
-  for (let i = 0; i < whole; i += 4) {
-    a += Math.abs(values[i]!)
-    b += Math.abs(values[i + 1]!)
-    c += Math.abs(values[i + 2]!)
-    d += Math.abs(values[i + 3]!)
-  }
-  for (let i = whole; i < length; i++) a += Math.abs(values[i]!)
-  return a + b + c + d
-}
-
 function assertFinite(values: Reals, site: Site): void {
-  // A sum is finite unless something in it is not, or it overflowed; only then look closer.
-  let sum = 0
-  // A copy of each piece is quicker than reading element by element what is not in the cache.
-  const piece = new Float64Array(Math.min(values.length, PIECE))
-  for (let from = 0; from < values.length; from += PIECE) {
-    const end = Math.min(values.length, from + PIECE)
-    piece.set(values.subarray(from, end))
-    sum += magnitude(piece, end - from)
-  }
-  if (Number.isFinite(sum)) return
   const at = values.findIndex((value: number) => !Number.isFinite(value))
   if (at >= 0)
     fail(
