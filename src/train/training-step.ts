@@ -109,6 +109,9 @@ export async function createTrainingStep(
     return new GraphTraining(graph, options, session, teacher)
   } catch (error) {
     await teacher?.release()
+    // The standard form runs everywhere; if it does not either, its error is the one to show.
+    if (block !== undefined && !options.lowering)
+      return createTrainingStep(evaluator, model, { ...options, kernels: 'standard' })
     throw error
   }
 }
