@@ -18,6 +18,13 @@ describe('checkpointFolder', () => {
     expect(readdirSync(folder)).toEqual(['checkpoint.whittle'])
   })
 
+  it('refuses a place where no folder can be made', async () => {
+    if (!existsSync('/proc')) return console.warn('Skipped: this system has no /proc.')
+    await expect(checkpointFolder('/proc/checkpoints')).rejects.toThrow(
+      /^File '\/proc\/checkpoints' cannot be written: /,
+    )
+  })
+
   it('keeps the previous checkpoint when the disk is full', async () => {
     if (!existsSync('/dev/full')) return console.warn('Skipped: this system has no /dev/full.')
     const folder = fresh()

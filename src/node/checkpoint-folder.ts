@@ -2,9 +2,9 @@
  * Checkpoints in a folder. A new one is written beside the old one under another name, forced to disk, and takes its
  * place by a rename, which a file system does at once or not at all.
  */
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
-import { fail } from '../core/index.ts'
+import { existsSync, statSync } from 'node:fs'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import type { CheckpointStore } from '../train/index.ts'
 import { fileError } from './file-error.ts'
 
@@ -21,12 +21,12 @@ const NAME = 'checkpoint.whittle'
 export async function checkpointFolder(path: string): Promise<CheckpointStore> {
   const folder = resolve(path)
   try {
-    await mkdir(folder, { recursive: true })
+    // Node's recursive form never ends where a folder is there and says otherwise, as those of /proc do.
+    const found = statSync(folder, { throwIfNoEntry: false })
+    if (!found?.isDirectory()) await mkdir(folder, { recursive: !existsSync(dirname(folder)) })
   } catch (error) {
     throw fileError(error, 'write', path)
   }
-  const info = await stat(folder)
-  if (!info.isDirectory()) fail('INVALID_ARGUMENT', `Checkpoints '${path}': must be a folder; it is a file.`)
   const target = join(folder, NAME)
   const temporary = join(folder, `${NAME}.tmp`)
   return {

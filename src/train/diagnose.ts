@@ -18,6 +18,8 @@ import { rowsOf, type TrainingState, type TrainingStep } from './training-step.t
 export interface Diagnosis {
   readonly text: string
   readonly layer: string | null
+  /** Whether it was in the samples already. */
+  readonly inData?: boolean
 }
 
 /**
@@ -118,7 +120,7 @@ function describe(first: string, bad: ReadonlySet<string>, graph: StepGraph, net
     return { text: `'${parameter}'${node ? ` of ${node.opType} '${node.name}'` : ''}`, layer: layer ?? null }
   }
   if (graph.inputs.includes(first) || first === graph.targets)
-    return { text: `the input '${first}': the data or their preprocessing are not finite`, layer: null }
+    return { text: `the input '${first}': the data or their preprocessing are not finite`, layer: null, inData: true }
   if (graph.gradients.has(first) || index.constant(first)) {
     const { text, layer } = named(first)
     return { text: `${text}, after the update of the step before`, layer }

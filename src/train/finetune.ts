@@ -372,7 +372,7 @@ class Run {
     )
     if (at < 0) return
     const { training, prepared, order } = this.#session
-    const { text, layer } = await explainNonFinite(this.#runtime.evaluator, training, prepared.model.graph, {
+    const { text, layer, inData } = await explainNonFinite(this.#runtime.evaluator, training, prepared.model.graph, {
       state,
       samples,
       rates: rates.slice(0, at),
@@ -381,10 +381,13 @@ class Run {
     const loss = result.losses[at]!
     const what = Number.isFinite(loss) ? 'a gradient is not finite' : `the loss is ${loss}`
     const store = this.#runtime.checkpoints
+    const advice = inData
+      ? 'Mend or leave out such samples.'
+      : `Lower the learning rate (${rates[at]!.toPrecision(3)} at this step), warm up, or clip gradients.`
     fail(
       'NOT_FINITE',
       `Training step ${step} (epoch ${Math.floor(step / order.stepsPerEpoch)}): ${what}. The first value that is not finite is ${text}. ` +
-        `Lower the learning rate (${rates[at]!.toPrecision(3)} at this step), warm up, or clip gradients.${store ? ` The last good checkpoint stays in ${store.where}.` : ''}`,
+        `${advice}${store ? ` The last good checkpoint stays in ${store.where}.` : ''}`,
       { details: { step, layer, loss: String(loss) } },
     )
   }

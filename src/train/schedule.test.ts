@@ -55,7 +55,7 @@ describe('parseSchedule', () => {
       "Schedule: kind must be one of constant, step, cosine, one-cycle; got 'linear'.",
     )
     expect(() => parseSchedule('step:evry=1')).toThrow(
-      "Schedule 'step:evry=1': 'evry=1' is not understood; settings are warmup=NUMBER, every=NUMBER, gamma=NUMBER, final=NUMBER, rise=NUMBER, divide=NUMBER, finalDivide=NUMBER.",
+      "Schedule 'step:evry=1': 'evry=1' is not understood; settings of step are warmup=NUMBER, every=NUMBER, gamma=NUMBER.",
     )
     expect(() => checkSchedule({ kind: 'cosine', warmup: 2 })).toThrow(
       "Schedule 'cosine': warmup must be 0 … 1; got 2.",

@@ -34,6 +34,14 @@ export type Schedule = {
 
 const KINDS = ['constant', 'step', 'cosine', 'one-cycle'] as const
 
+/** What each kind has beside `warmup`. */
+const SETTINGS: Readonly<Record<Schedule['kind'], readonly string[]>> = {
+  constant: [],
+  step: ['every', 'gamma'],
+  cosine: ['final'],
+  'one-cycle': ['rise', 'divide', 'finalDivide'],
+}
+
 /** Half a cosine from `from` to `to` at `share` 0 … 1 of the way. */
 function anneal(from: number, to: number, share: number): number {
   return to + ((from - to) / 2) * (1 + Math.cos(Math.PI * share))
@@ -96,15 +104,15 @@ export function checkSchedule(schedule: Schedule): void {
 export function parseSchedule(text: string): Schedule {
   const [kind = '', ...rest] = text.split(':')
   const settings: Record<string, number | readonly number[]> = {}
-  const known = ['warmup', 'every', 'gamma', 'final', 'rise', 'divide', 'finalDivide']
+  const known = Object.hasOwn(SETTINGS, kind) ? ['warmup', ...SETTINGS[kind as Schedule['kind']]] : undefined
   for (const part of rest.join(':').split(',')) {
     if (part === '') continue
     const [name = '', value = ''] = part.split('=')
     const numbers = value.split('+').map((item) => (item.trim() === '' ? Number.NaN : Number(item)))
-    if (!known.includes(name) || !numbers.every(Number.isFinite) || (numbers.length > 1 && name !== 'every'))
+    if (known && (!known.includes(name) || !numbers.every(Number.isFinite) || (numbers.length > 1 && name !== 'every')))
       fail(
         'INVALID_ARGUMENT',
-        `Schedule '${text}': '${part}' is not understood; settings are ${known.map((item) => `${item}=NUMBER`).join(', ')}.`,
+        `Schedule '${text}': '${part}' is not understood; settings of ${kind} are ${known.map((item) => `${item}=NUMBER`).join(', ')}.`,
       )
     settings[name] = numbers.length > 1 ? numbers : numbers[0]!
   }
