@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { matrixOf, orthogonalityError, withSingularValues } from '../../test/support/matrices.ts'
+import { matrixOf, orthogonalityError, single, withSingularValues } from '../../test/support/matrices.ts'
 import { gramSubspaceRows } from './gram-subspace.ts'
 import type { Matrix64 } from './matrix.ts'
-import { trace, transposed } from './matrix-layout.ts'
+import { toMatrix64, trace, transposed } from './matrix-layout.ts'
 import { createPlainMatrixEngine } from './plain-matrix-engine.ts'
 
 const plain = createPlainMatrixEngine()
@@ -60,6 +60,18 @@ describe('gramSubspaceRows', () => {
       expect(await orthogonalityError(transposed(rows))).toBeLessThan(1e-12)
       expect(await outside(gram, rows)).toBeLessThan(1e-12 * Math.max(trace(gram), 1))
     }
+  })
+
+  it('takes float32, also of spreads that its products cannot hold', async () => {
+    const gram = await gramOf(spectrum)
+    const rows = await gramSubspaceRows(plain, single(gram), RANK)
+    expect(rows.data).toBeInstanceOf(Float32Array)
+    expect(await orthogonalityError(transposed(toMatrix64(rows)))).toBeLessThan(3e-6)
+    expect((await outside(gram, toMatrix64(rows))) / least - 1).toBeLessThan(0.004)
+    const steep = await gramOf(Array.from({ length: 60 }, (_, i) => 0.5 ** i))
+    const found = await gramSubspaceRows(plain, single(steep), 20)
+    expect(await orthogonalityError(transposed(toMatrix64(found)))).toBeLessThan(3e-6)
+    expect((await outside(steep, toMatrix64(found))) / trace(steep)).toBeLessThan(1e-5)
   })
 
   it('spans everything at full rank', async () => {
