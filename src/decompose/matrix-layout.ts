@@ -113,7 +113,11 @@ export function checkFinite(data: Float32Array | Float64Array, what: string): vo
 /** Numbers that long sums look at at a time. */
 const PIECE = 8192
 
-/** Σ x² in float64; may overflow for elements beyond 1e154. */
+/**
+ * Σ x² in float64; may overflow for elements beyond 1e154.
+ *
+ * @internal
+ */
 export function sumOfSquares(data: Float32Array | Float64Array): number {
   if (data.length <= PIECE) return sumOfSquaredPiece(data, data.length)
   // A copy of each piece is quicker than reading element by element what is not in the cache.
