@@ -58,20 +58,11 @@ export const CORRECT = 'train/correct'
 export const GRADIENT_NORM = 'train/gradient-norm'
 
 /** Forward and backward pass of one batch. */
-interface Pass {
-  /** The network that it is of. */
-  readonly source: Graph
+interface Pass extends Omit<Stage, 'graph'> {
   readonly types: ReadonlyMap<string, Typed>
   readonly model: Model
   /** The same in standard operators, with every value under its name. */
   readonly standard: Model
-  readonly emit: Emitter
-  readonly loss: string
-  readonly correct: string
-  readonly gradients: ReadonlyMap<string, string>
-  /** Statistics and what replaces them. */
-  readonly statistics: readonly (readonly [string, string])[]
-  readonly sliced: readonly string[]
   readonly selection: Selection
   readonly classes: number
   readonly targets: string | undefined

@@ -31,6 +31,7 @@ export interface Stage {
   readonly loss: string
   readonly correct: string
   readonly gradients: ReadonlyMap<string, string>
+  /** Statistics and what replaces them. */
   readonly statistics: readonly (readonly [string, string])[]
   readonly sliced: readonly string[]
   /** The network: its layers' names, and the tensors that parameters and statistics start from. */
