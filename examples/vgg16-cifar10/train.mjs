@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { createNodeRuntime, datasets, finetune, formatPercent, saveModel, vgg16Bn } from 'whittle-nn/node'
+import { createNodeRuntime, datasets, evaluate, finetune, formatPercent, saveModel, vgg16Bn } from 'whittle-nn/node'
 
 const shared = process.env.WHITTLE_SHARED ?? join(import.meta.dirname, '..', '..', '..', 'shared')
 const { values } = parseArgs({
