@@ -1,0 +1,2 @@
+/** Compression that trains: learned rounding and quantization-aware training. */
+export {}
