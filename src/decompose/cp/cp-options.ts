@@ -57,6 +57,13 @@ export interface CpOptions {
   readonly mask?: Tensor | undefined
   /** Decompositions from different random starts, of which the one with the least error is kept; default 1. */
   readonly restarts?: number | undefined
+  /**
+   * `'auto'` (the default): sweeps of a tensor of nearly low multilinear rank are done on its core, and only the last ones
+   * on the tensor, where every factor is free, started from nothing and by least squares. `'none'`: all on the tensor.
+   *
+   * @see Bro, Andersson, "Improving the speed of multiway algorithms. Part II", Chemometrics Intell. Lab. Syst. 42, 1998.
+   */
+  readonly compression?: 'auto' | 'none' | undefined
   /** Of random starts; default 0. */
   readonly seed?: number | undefined
   /** How a fraction of the parameters becomes a rank; default `'round'`. */
@@ -109,6 +116,9 @@ export function checkCp(name: string, tensor: Tensor, rule: RankRule, options: C
   const { init } = options
   if (init !== undefined && typeof init === 'string' && init !== 'svd' && init !== 'random')
     fail('INVALID_ARGUMENT', `${what}: init must be 'svd', 'random' or a CP tensor; got '${String(init)}'.`)
+  const { compression = 'auto' } = options
+  if (compression !== 'auto' && compression !== 'none')
+    fail('INVALID_ARGUMENT', `${what}: compression must be 'auto' or 'none'; got '${String(compression)}'.`)
   if (typeof init === 'object') checkInit(what, tensor, rank, init)
   const mask = options.mask && observed(what, tensor, options.mask)
   const data = mask ? withMeanWhereMissing(tensor.data as Reals, mask) : (tensor.data as Reals)
