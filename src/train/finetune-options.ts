@@ -17,7 +17,16 @@ export interface FinetuneOptions
   extends TaskOptions,
     Pick<
       StepOptions,
-      'output' | 'freeze' | 'groups' | 'ema' | 'accumulate' | 'batchNorm' | 'decayWeightsOnly' | 'lower'
+      | 'output'
+      | 'freeze'
+      | 'parameters'
+      | 'groups'
+      | 'rules'
+      | 'ema'
+      | 'accumulate'
+      | 'batchNorm'
+      | 'decayWeightsOnly'
+      | 'lower'
     > {
   /** Training samples. */
   readonly data: Dataset | Promise<Dataset>

@@ -18,6 +18,11 @@ export type ParameterGroup = {
   readonly weightDecay?: number
   /** Factor on the learning rate; default 1. */
   readonly lrScale?: number
+  /** Factor on the gradient, before gradients are clipped; default 1. */
+  readonly gradientScale?: number
+  /** Elements whose update would take them below `least` or above `most` stay as they are; default: no bounds. */
+  readonly least?: number
+  readonly most?: number
 }
 
 /** What {@link selectParameters} finds. */
@@ -58,12 +63,18 @@ export function selectParameters(
   {
     freeze = [],
     groups = [],
-  }: { freeze?: readonly string[] | undefined; groups?: readonly ParameterGroup[] | undefined },
+    parameters = [],
+  }: {
+    freeze?: readonly string[] | undefined
+    groups?: readonly ParameterGroup[] | undefined
+    parameters?: readonly string[] | undefined
+  },
 ): Selection {
   const { graph } = model
   const index = new GraphIndex(graph)
   const weights = [...modelWeights(model)].filter(([name]) => graph.initializers.has(name))
-  const floats = weights.filter(([, { dtype }]) => dtype === 'float32').map(([name]) => name)
+  const found = weights.filter(([, { dtype }]) => dtype === 'float32').map(([name]) => name)
+  const floats = [...new Set([...found, ...parameters])]
   const half = weights.find(([, { dtype }]) => dtype === 'float16' || dtype === 'bfloat16' || dtype === 'float64')
   if (half && floats.length === 0)
     fail(

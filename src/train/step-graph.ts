@@ -168,7 +168,7 @@ function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: St
     loss,
     withRespectTo: trainable.length > 0 ? trainable : [firstOf(selection)],
     types,
-    rules: options.lowering?.rules,
+    rules: { ...options.lowering?.rules, ...options.rules },
   })
   learnTypes(types, result.model.graph, result.emit)
   const standard = options.lowering ? options.lowering.standard(result.model, types) : result.model

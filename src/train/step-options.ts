@@ -1,5 +1,5 @@
 /** What a training step is made from. */
-import type { Typed } from '../autodiff/index.ts'
+import type { GradientRules, Typed } from '../autodiff/index.ts'
 import type { Model } from '../graph/index.ts'
 import type { LossTerm } from './losses.ts'
 import type { Lowering } from './lowering/index.ts'
@@ -20,6 +20,8 @@ export interface StepOptions {
   readonly freeze?: readonly string[] | undefined
   /** Whether biases and other parameters of one axis or none are free of weight decay; default no, as in PyTorch. */
   readonly decayWeightsOnly?: boolean | undefined
+  /** Initializers to train beside weights and biases, such as single numbers that nodes multiply with. */
+  readonly parameters?: readonly string[] | undefined
   /** Settings for some parameters. */
   readonly groups?: readonly ParameterGroup[] | undefined
   /** Bounds on gradients; default none. */
@@ -33,6 +35,8 @@ export interface StepOptions {
    * their names. Default: as it is.
    */
   readonly lower?: ((model: Model, types: ReadonlyMap<string, Typed>) => Model) | undefined
+  /** Gradient rules in the place of the standard ones, by operator; ahead of those of `lowering`. */
+  readonly rules?: GradientRules | undefined
   /** Differentiates and rewrites the pass for kernels of one runtime; default: standard operators. */
   readonly lowering?: Lowering | undefined
   /** Statistics that batch normalisations use: the batch's, which are also learned (default), or the running ones. */

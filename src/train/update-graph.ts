@@ -11,7 +11,7 @@ import {
   type ScalarName,
   stateNames,
 } from './optimizer.ts'
-import { groupOf } from './parameters.ts'
+import { groupOf, type ParameterGroup } from './parameters.ts'
 import type { StepOptions } from './step-options.ts'
 
 /** A tensor that one step hands to the next. */
@@ -53,8 +53,11 @@ export interface Update {
 export function emitUpdates(stage: Stage, model: Model, options: StepOptions): Update {
   const { graph, source } = stage
   const names = [...stage.gradients.keys()]
-  const { gradients, norm } = clipGradients(stage.emit, [...stage.gradients.values()], options.clip ?? {})
-  const { settings, groups } = groupParameters(source, names, options)
+  const { settings, groups, chosen } = groupParameters(source, names, options)
+  const scaled = [...stage.gradients.values()].map((value, at) =>
+    stage.emit.scale(value, chosen[at]?.gradientScale ?? 1),
+  )
+  const { gradients, norm } = clipGradients(stage.emit, scaled, options.clip ?? {})
   const known = [...gradients, ...names, ...stage.statistics.flat()]
   const emit = extended(stage, known, newInputs(stage, settings.length, options))
   const carried: Carried[] = []
@@ -76,9 +79,10 @@ export function emitUpdates(stage: Stage, model: Model, options: StepOptions): U
     const state = stateNames(options.optimizer).map((part) => `${part}/${name}`)
     const inputs = { parameter: name, gradient: gradients[at]!, state, settings: settings[group]! }
     const updated = emitUpdate(emit, options.optimizer, { ...inputs, scalars: scalarsOf(group) })
-    carry('parameter', name, name, updated.parameter)
+    const next = bounded(emit, name, updated.parameter, chosen[at])
+    carry('parameter', name, name, next)
     for (const [part, own] of state.entries()) carry('state', name, own, updated.state[part]!)
-    average(name, updated.parameter)
+    average(name, next)
   }
   for (const [name, value] of stage.statistics) {
     carry('statistic', name, name, value)
@@ -93,17 +97,32 @@ function groupParameters(
   source: Graph,
   names: readonly string[],
   { optimizer, groups = [], decayWeightsOnly = false }: StepOptions,
-): { readonly settings: readonly ParameterSettings[]; readonly groups: readonly number[] } {
+): {
+  readonly settings: readonly ParameterSettings[]
+  readonly groups: readonly number[]
+  readonly chosen: readonly (ParameterGroup | undefined)[]
+} {
   const settings: ParameterSettings[] = []
-  const chosen = names.map((name) => {
-    const group = groupOf(source, name, groups)
+  const chosen = names.map((name) => groupOf(source, name, groups))
+  const numbers = names.map((name, at) => {
+    const group = chosen[at]
     const isExempt = decayWeightsOnly && source.initializers.get(name)!.shape.length <= 1
     const weightDecay = group?.weightDecay ?? (isExempt ? 0 : defaultWeightDecay(optimizer))
     const own = { weightDecay, lrScale: group?.lrScale ?? 1 }
     const known = settings.findIndex((one) => one.weightDecay === own.weightDecay && one.lrScale === own.lrScale)
     return known >= 0 ? known : settings.push(own) - 1
   })
-  return { settings, groups: chosen }
+  return { settings, groups: numbers, chosen }
+}
+
+/** The new value where it is within the group's bounds, else the old one. */
+function bounded(emit: Emitter, old: string, next: string, group: ParameterGroup | undefined): string {
+  let value = next
+  if (group?.least !== undefined)
+    value = emit.where(emit.binary('GreaterOrEqual', value, emit.number(group.least, value)), value, old)
+  if (group?.most !== undefined)
+    value = emit.where(emit.binary('LessOrEqual', value, emit.number(group.most, value)), value, old)
+  return value
 }
 
 function scalarsOf(group: number): Record<ScalarName, string> {

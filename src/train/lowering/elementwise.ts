@@ -6,7 +6,7 @@ import type { DeferredGradient } from './deferred-rules.ts'
 import type { Layouts } from './layouts.ts'
 
 const ELEMENTWISE: ReadonlySet<string> = new Set(
-  'Abs Add Clip Div Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Max Min Mish Mul Neg Relu Sigmoid Softplus Sub Sum Tanh'.split(
+  'Abs Add Clip Div Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Max Min Mish Mul Neg Relu Round Sigmoid Softplus Sub Sum Tanh'.split(
     ' ',
   ),
 )
@@ -29,6 +29,18 @@ export function lowerElementwise(layouts: Layouts, node: Node): boolean {
   const result = emit.op(node.opType, inputs, emit.shape(y))
   layouts.graph.nodes.at(-1)!.attributes = node.attributes
   layouts.setBlocked(y, result)
+  return true
+}
+
+/** Lowers a sum over all axes of a blocked value, whatever the order of its elements. @returns whether it did. */
+export function lowerTotal(layouts: Layouts, node: Node): boolean {
+  const [x = '', axes = ''] = node.inputs
+  const [y] = node.outputs
+  const list = layouts.graph.initializers.get(axes)
+  if (y === undefined || list?.size !== 4 || !layouts.isBlockable(x) || !layouts.isBlocked(x)) return false
+  const total = layouts.emit.op('ReduceSum', [layouts.blocked(x), axes], layouts.emit.shape(y))
+  layouts.graph.nodes.at(-1)!.attributes = node.attributes
+  layouts.give(y, total)
   return true
 }
 

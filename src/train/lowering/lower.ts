@@ -12,7 +12,7 @@ import { cloneModel, type Model, type Node, subgraphsOf } from '../../graph/inde
 import { lowerBatchNorm, lowerBatchNormGradient } from './batch-norm.ts'
 import { lowerConvolution, lowerConvolutionGradient } from './convolutions.ts'
 import { DEFERRED, type DeferredGradient, deferredRules } from './deferred-rules.ts'
-import { lowerElementwise, lowerReluGradient } from './elementwise.ts'
+import { lowerElementwise, lowerReluGradient, lowerTotal } from './elementwise.ts'
 import { BLOCKED_DOMAIN, Layouts } from './layouts.ts'
 import {
   lowerGlobalAveragePool,
@@ -39,6 +39,7 @@ const FORWARD: Readonly<Record<string, Forward>> = {
   Conv: lowerConvolution,
   GlobalAveragePool: lowerGlobalAveragePool,
   MaxPool: lowerMaxPool,
+  ReduceSum: lowerTotal,
 }
 
 const BACKWARD: Readonly<Record<string, Backward>> = {
