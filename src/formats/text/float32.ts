@@ -1,0 +1,26 @@
+/** Numbers between float32 and decimal text. */
+
+/** Greatest finite float32. */
+export const MAX_FLOAT32 = (2 - 2 ** -23) * 2 ** 127
+
+/**
+ * The number with the fewest decimal digits that float32 rounds to the same value: 0.7 for the float32 nearest to 0.7.
+ *
+ * Numbers that are not exact in float32, infinities and NaN are returned as they are.
+ */
+export function shortestFloat32(x: number): number {
+  if (!Number.isFinite(x) || Math.fround(x) !== x) return x
+  for (let digits = 1; digits < 9; digits++) {
+    const candidate = Number(x.toPrecision(digits))
+    if (Math.fround(candidate) === x) return candidate
+  }
+  return Number(x.toPrecision(9))
+}
+
+/** A number as text that is recognisably no integer: `6.0`, `0.7`, `1e-7`, `inf`, `nan`. */
+export function floatText(x: number): string {
+  if (Number.isNaN(x)) return 'nan'
+  if (!Number.isFinite(x)) return x < 0 ? '-inf' : 'inf'
+  const text = Object.is(x, -0) ? '-0' : String(x)
+  return /[.e]/.test(text) ? text : `${text}.0`
+}
