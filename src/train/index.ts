@@ -3,9 +3,18 @@ export type { CheckpointStore } from './checkpoint.ts'
 export { finetuneNetwork } from './finetune.ts'
 export type { FinetuneOptions, FinetuneRuntime, ResolvedOptions } from './finetune-options.ts'
 export type { EvaluationEntry, Finetuned, HistoryEntry } from './finetuned.ts'
+export { type LoopPlan, loopNames, loopOver } from './loop.ts'
 export type { FeaturePair, LossTerm } from './losses.ts'
 export { memoryCheckpoints } from './memory-checkpoints.ts'
-export type { Clipping, Optimizer } from './optimizer.ts'
+export {
+  type Clipping,
+  emitUpdate,
+  type Optimizer,
+  type ScalarName,
+  scalarsAt,
+  stateNames,
+  type UpdateInputs,
+} from './optimizer.ts'
 export { type ParameterGroup, type Selection, unshareBatchNorms } from './parameters.ts'
 export { type ObserveTypes, type PreparedNetwork, type PrepareOptions, prepareNetwork, withWeights } from './prepare.ts'
 export type { SampleRun } from './sample-order.ts'
