@@ -6,4 +6,53 @@ export {
   rangeOf,
   roundHalfToEven,
 } from './affine.ts'
+export { applyQuantize, fakeQuantize, type QuantizeApplied } from './apply.ts'
+export { biasSafeScales, channelScales, dequantizeBias, type QuantizedBias, quantizeBias } from './bias.ts'
+export { type ApplyQuantizeOptions, opsetOf, type WeightOutcome } from './emit.ts'
+export {
+  QUANTIZE_FACTS,
+  QUANTIZED_OPERATORS,
+  type QuantizeFacts,
+  type QuantizeRole,
+  quantizedInputs,
+  quantizedOutputs,
+  quantizeFactsOf,
+  weightAxis,
+} from './operators.ts'
+export {
+  type ActivationChoice,
+  type LayerChoice,
+  planQuantize,
+  type QuantizePlanContext,
+  type QuantizePlanOptions,
+} from './plan.ts'
+export {
+  assertFloatModel,
+  findQuantizable,
+  type ObservedValues,
+  outputChannels,
+  type Quantizable,
+  type QuantizableNode,
+  type QuantizableOptions,
+  type QuantizableTensor,
+} from './regions.ts'
 export { INTEGER_TYPES, type IntegerFacts, type IntegerType, type Quantization, type Range } from './scheme.ts'
+export {
+  type ActivationStep,
+  type ConstantStep,
+  QUANTIZE_PLAN_VERSION,
+  type QuantizePlan,
+  type QuantizeStep,
+} from './step.ts'
+export {
+  dequantizeWeight,
+  integersOf,
+  integerTensor,
+  quantizeWeight,
+  type WeightAlgorithm,
+  type WeightError,
+  type WeightQuantizationOptions,
+  weightError,
+  weightQuantization,
+  weightRanges,
+} from './weights.ts'
