@@ -52,7 +52,16 @@ export async function modeGram(
   const gram = zeros64(n, n)
   const Scratch = products === 'float32' ? Float32Array : Float64Array
   // A matrix of the right type is taken as it lies.
-  const whole = outer === 1 && size === undefined && data instanceof Scratch
+  const atOnce = data.length <= (size ?? Math.max(CHUNK, LEAST_WIDTH * n))
+  const whole = outer === 1 && (size === undefined || atOnce) && data instanceof Scratch
+  if (inner === 1 && outer > 1 && n <= BLOCK && atOnce && data instanceof Scratch) {
+    const rows = { rows: outer, cols: n, data }
+    checkAborted(signal)
+    gram.data.set((await engine.multiply(rows, rows, { transposeA: true })).data)
+    mirror(gram)
+    onProgress?.({ stage: 'gram', done: columns, total: columns })
+    return gram
+  }
   const width = whole
     ? columns
     : chunkWidth(Math.floor((size ?? Math.max(CHUNK, LEAST_WIDTH * n)) / Math.max(n, 1)), columns, inner)

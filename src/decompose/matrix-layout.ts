@@ -1,5 +1,6 @@
 /** Making, checking and rearranging row-major matrices. */
 import { fail } from '../core/index.ts'
+import { Tensor, transposeTensor } from '../tensor/index.ts'
 import type { Matrix, Matrix64 } from './matrix.ts'
 
 /** A zero float64 matrix `[rows, cols]`. */
@@ -51,20 +52,16 @@ export function columnRange<T extends Float32Array | Float64Array>(
   return { rows, cols: width, data: out }
 }
 
-const TILE = 32
+/** From this size on the tiles of the tensor algebra pay. */
+const LARGE_TRANSPOSE = 64 * 64
 
 /** The transposed matrix, a copy. */
 export function transposed<T extends Float32Array | Float64Array>(matrix: Matrix<T>): Matrix<T> {
   const { rows, cols, data } = matrix
+  if (rows > 1 && cols > 1 && data.length >= LARGE_TRANSPOSE)
+    return { rows: cols, cols: rows, data: transposeTensor(Tensor.of(data, [rows, cols])).data as T }
   const out = arrayLike(data, rows * cols)
-  // In tiles, so that neither side leaves the cache between neighbours.
-  for (let i0 = 0; i0 < rows; i0 += TILE) {
-    const i1 = Math.min(rows, i0 + TILE)
-    for (let j0 = 0; j0 < cols; j0 += TILE) {
-      const j1 = Math.min(cols, j0 + TILE)
-      for (let i = i0; i < i1; i++) for (let j = j0; j < j1; j++) out[j * rows + i] = data[i * cols + j]!
-    }
-  }
+  for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) out[j * rows + i] = data[i * cols + j]!
   return { rows: cols, cols: rows, data: out }
 }
 

@@ -3,8 +3,8 @@
  * transposition, shapes dynamic.
  *
  * ONNX Runtime multiplies several hundred GFLOP/s where plain JavaScript does two, but each call costs some tens of
- * microseconds and its result a copy (about 0.45 ms/MB): small products stay here, and long ones are cut so that the
- * runtime's copy of the result stays small.
+ * microseconds: small products stay here. Results are written into arrays of ours where the runtime can; its own copy of
+ * one takes about 0.45 ms/MB. Long products are cut, so that where it cannot, the copy stays small.
  */
 import {
   checkProduct,
@@ -15,8 +15,8 @@ import {
   type MatrixEngine,
   type Slices,
 } from '../decompose/index.ts'
-import { type Executable, GraphBuilder, type Model } from '../graph/index.ts'
-import { Tensor } from '../tensor/index.ts'
+import { type Executable, GraphBuilder, type Model, type TensorMap } from '../graph/index.ts'
+import { sizeOf, Tensor, unwrittenFloat32, unwrittenFloat64 } from '../tensor/index.ts'
 import { contractedGramGraphs } from './contracted-gram.ts'
 import { maybeContraction, updateSolver } from './contraction.ts'
 import { createEvaluator } from './evaluator.ts'
@@ -29,7 +29,10 @@ export interface MatrixEngineOptions {
   readonly threads?: number | undefined
   /** Execution providers in order of preference; default: the CPU. */
   readonly executionProviders?: readonly unknown[] | undefined
-  /** Whether the runtime copies what it is given with each run, as `onnxruntime-web` does; default `false`. */
+  /**
+   * Whether the runtime copies what it is given with each run, as `onnxruntime-web` does, and so cannot write into arrays
+   * of ours; default `false`.
+   */
   readonly copiesFeeds?: boolean | undefined
 }
 
@@ -89,8 +92,21 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
   const run = async <T extends Arrays>(a: Matrix<T>, b: Matrix<T>, transA: boolean, transB: boolean): Promise<T> => {
     const session = await sessionFor(a.data instanceof Float32Array ? 'float32' : 'float64', transA, transB)
     const feeds = { a: Tensor.of(a.data, [a.rows, a.cols]), b: Tensor.of(b.data, [b.rows, b.cols]) }
-    const [result] = Object.values(await session.run(feeds))
-    return result!.data as T
+    return outputOf(session, feeds, [transA ? a.cols : a.rows, transB ? b.rows : b.cols], a.data)
+  }
+
+  /** The only output of a run, of the type of `like`. */
+  const outputOf = async <T extends Arrays>(
+    session: Executable,
+    feeds: TensorMap,
+    shape: readonly number[],
+    like: T,
+  ): Promise<T> => {
+    if (copiesFeeds || !session.runInto) return Object.values(await session.run(feeds))[0]!.data as T
+    const count = sizeOf(shape)
+    const data = (like instanceof Float32Array ? unwrittenFloat32(count) : unwrittenFloat64(count)) as T
+    await session.runInto(feeds, { [session.outputNames[0]!]: Tensor.of(data, shape) })
+    return data
   }
 
   const slicesSession = (dtype: 'float32' | 'float64'): Promise<Executable> =>
@@ -103,10 +119,8 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
 
   const runSlices = async <T extends Arrays>(a: Matrix<T>, { dims, data }: Slices<T>): Promise<T> => {
     const session = await slicesSession(data instanceof Float32Array ? 'float32' : 'float64')
-    const [result] = Object.values(
-      await session.run({ a: Tensor.of(a.data, [a.rows, a.cols]), slices: Tensor.of(data, dims) }),
-    )
-    return result!.data as T
+    const feeds = { a: Tensor.of(a.data, [a.rows, a.cols]), slices: Tensor.of(data, dims) }
+    return outputOf(session, feeds, [dims[0], a.rows, dims[2]], data)
   }
 
   const engine: MatrixEngine = {

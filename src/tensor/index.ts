@@ -104,3 +104,4 @@ export {
   unfold,
   vecToTensor,
 } from './unfolding.ts'
+export { unwrittenFloat32, unwrittenFloat64 } from './unwritten.ts'

@@ -5,7 +5,7 @@
  */
 import { fail } from '../core/index.ts'
 import { type FactorRows, khatriRaoRowsInto } from './khatri-rao-rows.ts'
-import { checkSameReals, type Reals, realsOf, shapeText, zerosLike } from './reals.ts'
+import { checkSameReals, type Reals, realsOf, shapeText, unwrittenLike } from './reals.ts'
 import { sizeOf, Tensor } from './tensor.ts'
 
 /** Options of {@link kronecker}. */
@@ -43,7 +43,7 @@ export function kronecker(matrices: readonly Tensor[], options: KroneckerOptions
 function kroneckerOfTwo(a: Tensor, b: Tensor): Tensor {
   const [m, n] = a.shape as [number, number]
   const [p, q] = b.shape as [number, number]
-  const out = zerosLike(a, m * n * p * q)
+  const out = unwrittenLike(a, m * n * p * q)
   const left = realsOf(a, 'kronecker')
   const right = realsOf(b, 'kronecker')
   let at = 0
@@ -85,7 +85,7 @@ export function khatriRao(matrices: readonly Tensor[], options: KhatriRaoOptions
   const rows = sizeOf(factors.map(({ shape }) => shape[0]!))
   if (mask && mask.size !== rows)
     fail('SHAPE_MISMATCH', `${what}: the mask must have one element per row, ${rows}; got ${mask.size}.`)
-  const out = zerosLike(factors[0]!, rows * rank)
+  const out = unwrittenLike(factors[0]!, rows * rank)
   khatriRaoRowsInto(out, factors.map(factorRows), rank, {
     first: 0,
     count: rows,

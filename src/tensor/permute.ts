@@ -5,7 +5,7 @@
  * or the copy is a transposition of the two modes that run fastest on either side, for all indices of the others.
  */
 import { fail } from '../core/index.ts'
-import { checkMode, realsOf, shapeText, zerosLike } from './reals.ts'
+import { checkMode, realsOf, shapeText, unwrittenLike } from './reals.ts'
 import { Tensor } from './tensor.ts'
 import { transposeInto, type Words, wordsOf } from './transpose-tiles.ts'
 
@@ -66,7 +66,7 @@ export function permuted(tensor: Tensor, order: readonly number[], what: string)
   const shape = order.map((mode) => tensor.shape[mode]!)
   const loops = loopsOf(tensor.shape, order)
   if (loops.length <= 1) return tensor.reshape(shape)
-  const out = zerosLike(tensor, tensor.size)
+  const out = unwrittenLike(tensor, tensor.size)
   if (tensor.size > 0) copy(wordsOf(data), wordsOf(out), loops)
   return Tensor.of(out, shape)
 }

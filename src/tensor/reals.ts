@@ -3,6 +3,7 @@
  */
 import { fail } from '../core/index.ts'
 import { sizeOf, Tensor } from './tensor.ts'
+import { unwrittenFloat32, unwrittenFloat64 } from './unwritten.ts'
 
 /** Elements of a float32 or float64 tensor. */
 export type Reals = Float32Array | Float64Array
@@ -48,6 +49,11 @@ export function checkSameReals(tensors: readonly Tensor[], what: string): void {
 /** Zeros of the element type of `like`. */
 export function zerosLike(like: Tensor, count: number): Reals {
   return like.dtype === 'float32' ? new Float32Array(count) : new Float64Array(count)
+}
+
+/** Numbers of the element type of `like` that are undefined until each of them is written. */
+export function unwrittenLike(like: Tensor, count: number): Reals {
+  return like.dtype === 'float32' ? unwrittenFloat32(count) : unwrittenFloat64(count)
 }
 
 /** Numbers as a tensor of the element type of `like`; not copied when they already have it. */

@@ -57,6 +57,8 @@ export interface SweepResult<T extends Reals> {
 
 /** Squared distances below this share of the squared numbers they are the difference of are computed again. */
 const CANCELLED = { float32: 2.5e-5, float64: 2.5e-12 } as const
+/** Squared relative errors from here on lose at most some 1e-5 of themselves in the difference. */
+const CERTAIN = 4e-3
 /** Sweeps before the first extrapolation. */
 const FIRST_JUMP = 6
 /** Failed extrapolations before the next ones are shorter. */
@@ -100,6 +102,7 @@ export class Alternation<T extends Reals> {
     const errors: number[] = []
     const search = { power: 2, failures: 0 }
     let converged = modes.length === 0
+    let certain = false
     try {
       this.#grams = await this.#gramsOf(this.#factors)
       if (mask && fitted) await this.#impute()
@@ -109,12 +112,14 @@ export class Alternation<T extends Reals> {
         if (lineSearch && sweep % 2 === 0 && sweep >= FIRST_JUMP)
           error = await this.#extrapolate(before, error, sweep, search)
         if (mask) await this.#impute()
+        certain = mask === undefined && error ** 2 > CERTAIN
         const change = Math.abs((errors.at(-1) ?? Number.POSITIVE_INFINITY) - error)
         converged = rule?.settled?.(error) ?? change < tolerance
         errors.push(error)
         onProgress?.({ stage: 'cp', done: sweep + 1, total: maxIterations, relativeError: error })
       }
-      return { factors: this.#factors, errors, converged, relativeError: await this.#residual(this.#factors) }
+      const relativeError = certain ? errors.at(-1)! : await this.#residual(this.#factors)
+      return { factors: this.#factors, errors, converged, relativeError }
     } finally {
       await this.#tree.release()
     }

@@ -35,8 +35,8 @@ const LEAST_GAIN = 6
 const LEAST_SIZE = 2 ** 18
 /** Of ‖X‖²: beyond this the core is not the tensor, and sweeps on it lead elsewhere. */
 const MOST_DISCARDED = 0.02
-const FINAL_SHARE = 0.1
-const LEAST_FINAL = 10
+const FINAL_SHARE = 0.05
+const LEAST_FINAL = 5
 
 /** Projects a problem on a small core; `undefined` where that would not pay or would leave out too much. */
 export async function maybeCompress<T extends Reals>(
@@ -47,7 +47,7 @@ export async function maybeCompress<T extends Reals>(
   const { shape, data, rank, mask, modes, squaredNorm } = problem
   const finalSweeps = Math.max(LEAST_FINAL, Math.ceil(maxIterations * FINAL_SHARE))
   if (compression === 'none' || typeof init === 'object' || mask || modes.length < shape.length) return undefined
-  if (maxIterations < 2 * finalSweeps || data.length < LEAST_SIZE) return undefined
+  if (maxIterations < 4 * finalSweeps || data.length < LEAST_SIZE) return undefined
   const most = rank + Math.max(LEAST_MARGIN, Math.ceil(rank * MARGIN))
   const extents = shape.map((extent) => Math.min(extent, most))
   if (sizeOf(extents) * LEAST_GAIN > data.length) return undefined
