@@ -76,6 +76,11 @@ export class DifferenceSums {
     this.#nonFinite += bad
   }
 
+  /** The sums that cosines follow from: Σ a², Σ b² and Σ a·b. */
+  products(): { readonly reference: number; readonly other: number; readonly product: number } {
+    return { reference: this.#reference, other: this.#other, product: this.#product }
+  }
+
   /** The measures so far. */
   result(name: string): ValueDifference {
     const [aa, bb, dd] = [this.#reference, this.#other, this.#difference]
@@ -212,7 +217,12 @@ function pairOutputs(a: Model, b: Model): Map<string, string> {
   return common.length > 0 ? new Map(common.map((name) => [name, name])) : pairNames('outputs', names(a), names(b))
 }
 
-function pairInputs(a: Model, b: Model): Map<string, string> {
+/**
+ * Inputs of B by those of A: by name, or by position when they share no name.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` when neither is possible.
+ */
+export function pairInputs(a: Model, b: Model): Map<string, string> {
   const names = (model: Model): string[] => requiredInputs(model).map((input) => input.name)
   const pairs = pairNames('inputs', names(a), names(b))
   if (pairs.size !== names(b).length) pairNames('inputs', names(b), names(a))
