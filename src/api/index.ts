@@ -11,3 +11,4 @@ export { type InspectedLayer, type InspectedValue, type Inspection, type Inspect
 export { prepareModel } from './prepare.ts'
 export { type ReplayOptions, replay } from './replay.ts'
 export type { Runtime } from './runtime.ts'
+export { type QuantizeWeightsOptions, quantizeWeights, type WeightsQuantized } from './weight-only.ts'

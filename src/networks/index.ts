@@ -1,3 +1,4 @@
+export { type TransformerEncoderOptions, transformerEncoder } from './encoder.ts'
 export { gainOf, type InitializeOptions, initialize, type Nonlinearity } from './initialize.ts'
 export { type MobileNetV2Options, mobileNetV2 } from './mobilenet-v2.ts'
 export type { NetworkOptions } from './network-builder.ts'

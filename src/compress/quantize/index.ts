@@ -44,6 +44,7 @@ export {
   type QuantizePlan,
   type QuantizeStep,
 } from './step.ts'
+export * from './weight-only/index.ts'
 export {
   dequantizeWeight,
   integersOf,
