@@ -8,5 +8,8 @@ import { measureTensorWork } from './tensor-work.mjs'
 const job = JSON.parse(process.argv[2])
 const { matrices } = await createNodeRuntime({ threads: job.threads })
 const x = await decodeNpy(readFileSync(job.data), job.data)
-const report = await measureTensorWork(matrices, x, job)
-process.stdout.write(`${JSON.stringify({ ...report, ...usage() })}\n`, () => process.exit(0))
+let peak = {}
+const report = await measureTensorWork(matrices, x, job, () => {
+  peak = { peakMB: usage().peakMB }
+})
+process.stdout.write(`${JSON.stringify({ ...usage(), ...report, ...peak })}\n`, () => process.exit(0))
