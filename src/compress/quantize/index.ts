@@ -1,4 +1,13 @@
 export {
+  type AbsorbedPair,
+  type AbsorbOptions,
+  type AbsorbRecord,
+  absorbBiases,
+  batchNormStatistics,
+  type ChannelStatistics,
+  scaleStatistics,
+} from './absorb.ts'
+export {
   type AffineOptions,
   affineParameters,
   type IntegerLimits,
@@ -7,8 +16,16 @@ export {
   roundHalfToEven,
 } from './affine.ts'
 export { applyQuantize, fakeQuantize, type QuantizeApplied } from './apply.ts'
+export { balanceFactors } from './balance.ts'
+export { type BalancedLayer, type BalanceOptions, type BalanceRecord, balanceModel } from './balance-model.ts'
 export { biasSafeScales, channelScales, dequantizeBias, type QuantizedBias, quantizeBias } from './bias.ts'
+export { type BiasCorrectionRecord, type CorrectedBias, correctBiases, weightShift } from './bias-correction.ts'
+export * from './calibration/index.ts'
+export { type ChannelPath, type ChannelPaths, findChannelPaths } from './channel-path.ts'
+export { channelMaxima } from './channel-view.ts'
+export { type Codebook, clusterIntegers, clusterWeight, expandCodebook } from './cluster.ts'
 export { type ApplyQuantizeOptions, opsetOf, type WeightOutcome } from './emit.ts'
+export { type EqualizedPair, type EqualizeOptions, type EqualizeRecord, equalize } from './equalize.ts'
 export {
   QUANTIZE_FACTS,
   QUANTIZED_OPERATORS,
@@ -19,6 +36,7 @@ export {
   quantizeFactsOf,
   weightAxis,
 } from './operators.ts'
+export { type LevelOptions, type Levels, optimalLevels } from './optimal-levels.ts'
 export {
   type ActivationChoice,
   type LayerChoice,
