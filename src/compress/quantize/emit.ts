@@ -16,7 +16,7 @@ import { sizeOf, Tensor } from '../../tensor/index.ts'
 import { integerLimits, rangeOf } from './affine.ts'
 import { dequantizeBias, quantizeBias } from './bias.ts'
 import { quantizedInputs, quantizedOutputs, quantizeFactsOf } from './operators.ts'
-import { INTEGER_TYPES, type Quantization } from './scheme.ts'
+import { INTEGER_TYPES, type Quantization, type Range } from './scheme.ts'
 import type { ActivationStep, ConstantStep, QuantizePlan, QuantizeStep } from './step.ts'
 import {
   dequantizeWeight,
@@ -330,22 +330,35 @@ export class Emitter {
     const nodes: Node[] = []
     let input = source
     const { type, bits } = quantization
+    // QuantizeLinear uses the whole type; fewer bits are cut off before it.
     if (bits < INTEGER_TYPES[type].bits) {
-      // QuantizeLinear uses the whole type; fewer bits are cut off before it.
-      const { min, max } = rangeOf(quantization)
       input = this.#names.fresh(`${tensor}_Clip_Output`)
-      const bounds = [min, max].map((value, end) => {
-        const name = this.#names.fresh(`${tensor}_${end === 0 ? 'least' : 'most'}`)
-        this.#graph.initializers.set(name, Tensor.of(Float32Array.of(value), []))
-        return name
-      })
-      nodes.push(createNode('Clip', [source, ...bounds], [input], {}, this.#names.fresh(`${tensor}_Clip`)))
+      nodes.push(this.#clip(tensor, rangeOf(quantization), source, input))
     }
     const integers = this.#names.fresh(`${tensor}_QuantizeLinear_Output`)
     const nameOf = (op: string): string => this.#names.fresh(`${tensor}_${op}`)
     nodes.push(createNode('QuantizeLinear', [input, scale, zero], [integers], {}, nameOf('QuantizeLinear')))
-    nodes.push(createNode('DequantizeLinear', [integers, scale, zero], [output], {}, nameOf('DequantizeLinear')))
+    if (this.#form === 'integers') {
+      nodes.push(createNode('DequantizeLinear', [integers, scale, zero], [output], {}, nameOf('DequantizeLinear')))
+      return nodes
+    }
+    // ONNX Runtime quantizes float weights that it finds behind a DequantizeLinear once more, by a rule of its own
+    // (its WeightBiasQuantization). A Clip that has nothing to do keeps it from that.
+    const restored = this.#names.fresh(`${tensor}_DequantizeLinear_Restored`)
+    const { min, max } = rangeOf(quantization)
+    const step = quantization.scale[0]!
+    nodes.push(createNode('DequantizeLinear', [integers, scale, zero], [restored], {}, nameOf('DequantizeLinear')))
+    nodes.push(this.#clip(tensor, { min: min - step, max: max + step }, restored, output))
     return nodes
+  }
+
+  #clip(tensor: string, { min, max }: Range, source: string, output: string): Node {
+    const bounds = [min, max].map((value, end) => {
+      const name = this.#names.fresh(`${tensor}_${end === 0 ? 'least' : 'most'}`)
+      this.#graph.initializers.set(name, Tensor.of(Float32Array.of(value), []))
+      return name
+    })
+    return createNode('Clip', [source, ...bounds], [output], {}, this.#names.fresh(`${tensor}_Clip`))
   }
 
   /** What onnxruntime.quantization writes into its models, so that tools take them for what they are. */
