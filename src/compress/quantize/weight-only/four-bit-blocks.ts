@@ -38,6 +38,7 @@ export interface FourBitMatrix {
 /** Zero of symmetric blocks. */
 export const MIDDLE = 8
 const MOST = 15
+const TILE = 64
 
 /** Rounds halves away from zero, as C's `roundf`; the argument is a float32. */
 const roundAway = (x: number): number => Math.sign(x) * Math.floor(Math.abs(x) + 0.5)
@@ -63,54 +64,53 @@ export function toFourBitBlocks(
 ): FourBitMatrix {
   const { block, symmetric, outputFirst = false } = options
   checkBlock(block)
+  const rows = outputFirst ? weight : outputRows(weight, inputs, outputs)
   const blocks = Math.ceil(inputs / block)
   const levels = new Uint8Array(outputs * blocks * block)
   const scales = new Float32Array(outputs * blocks)
   const zeroPoints = new Uint8Array(outputs * blocks)
-  const steps = outputFirst ? { input: 1, output: inputs } : { input: outputs, output: 1 }
   const roundScale = options.roundScale ?? Math.fround
-  for (let b = 0; b < blocks; b++) {
-    const first = b * block
-    const end = Math.min(first + block, inputs)
-    const { least, most } = rangesOf(weight, outputs, steps, first, end)
-    for (let o = 0; o < outputs; o++) {
-      const min = least[o]!
-      const max = most[o]!
-      if (!Number.isFinite(max - min))
-        fail('NOT_FINITE', `Weights: must be finite; output ${o} has a range of ${min} … ${max}.`)
-      const found = symmetric ? symmetricScale(min, max, roundScale) : asymmetricScale(min, max, roundScale)
-      const at = o * blocks + b
-      scales[at] = found.scale
-      zeroPoints[at] = found.zeroPoint
-      const reciprocal = found.scale === 0 ? 0 : Math.fround(1 / found.scale)
-      const start = at * block
-      for (let i = first; i < end; i++) {
-        const scaled = Math.fround(weight[i * steps.input + o * steps.output]! * reciprocal)
-        levels[start + i - first] = clamp(roundAway(Math.fround(scaled + found.zeroPoint)))
-      }
+  for (let at = 0; at < scales.length; at++) {
+    const output = Math.floor(at / blocks)
+    const first = (at - output * blocks) * block
+    const from = output * inputs + first
+    const count = Math.min(block, inputs - first)
+    const { min, max } = rangeOfSlice(rows, from, from + count)
+    if (!Number.isFinite(max - min))
+      fail('NOT_FINITE', `Weights: must be finite; output ${output} has a range of ${min} … ${max}.`)
+    const { scale, zeroPoint } = symmetric
+      ? symmetricScale(min, max, roundScale)
+      : asymmetricScale(min, max, roundScale)
+    scales[at] = scale
+    zeroPoints[at] = zeroPoint
+    const reciprocal = scale === 0 ? 0 : Math.fround(1 / scale)
+    for (let i = 0; i < count; i++) {
+      const scaled = Math.fround(rows[from + i]! * reciprocal)
+      levels[at * block + i] = clamp(roundAway(Math.fround(scaled + zeroPoint)))
     }
   }
   return { inputs, outputs, block, levels, scales, zeroPoints }
 }
 
-/** Least and greatest number of every output over some inputs. */
-function rangesOf(
-  weight: Float32Array,
-  outputs: number,
-  steps: { readonly input: number; readonly output: number },
-  first: number,
-  end: number,
-) {
-  const least = new Float32Array(outputs).fill(Number.POSITIVE_INFINITY)
-  const most = new Float32Array(outputs).fill(Number.NEGATIVE_INFINITY)
-  for (let i = first; i < end; i++)
-    for (let o = 0, at = i * steps.input; o < outputs; o++, at += steps.output) {
-      const value = weight[at]!
-      // Written so that NaN gets into both.
-      if (!(value >= least[o]!)) least[o] = value
-      if (!(value <= most[o]!)) most[o] = value
-    }
-  return { least, most }
+/** `[inputs, outputs]` as `[outputs, inputs]`, in tiles that fit the cache. */
+function outputRows(weight: Float32Array, inputs: number, outputs: number): Float32Array {
+  const rows = new Float32Array(weight.length)
+  for (let tile = 0; tile < inputs; tile += TILE)
+    for (let o = 0; o < outputs; o++)
+      for (let i = tile; i < Math.min(tile + TILE, inputs); i++) rows[o * inputs + i] = weight[i * outputs + o]!
+  return rows
+}
+
+function rangeOfSlice(values: Float32Array, start: number, end: number): { min: number; max: number } {
+  let min = Number.POSITIVE_INFINITY
+  let max = Number.NEGATIVE_INFINITY
+  for (let i = start; i < end; i++) {
+    const value = values[i]!
+    // Written so that NaN gets into both.
+    if (!(value >= min)) min = value
+    if (!(value <= max)) max = value
+  }
+  return { min, max }
 }
 
 function symmetricScale(min: number, max: number, round: (scale: number) => number) {
