@@ -28,3 +28,4 @@ export { type ObservedValue, type ObserveOptions, observeShapes } from './observ
 export type { OrtElementType, OrtRuntime, OrtSession, OrtSessionOptions, OrtTensor, OrtValueMetadata } from './ort.ts'
 export { cutToOutputs, valueNames, withOutputs } from './outputs.ts'
 export { hasQuantization, isQuantization, type PairOptions } from './quantized-layers.ts'
+export { collectStatistics, type StatisticsOptions, type StatisticsRequest } from './statistics.ts'
