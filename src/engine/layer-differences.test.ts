@@ -185,6 +185,25 @@ describe('compareLayers', () => {
     expect(lost.layers.map(({ name }) => name)).toEqual(['x', 'second'])
   })
 
+  it('takes a Clip before a quantization, which stands for fewer bits, as part of it', async () => {
+    const model = qdqModel()
+    const { graph } = model
+    const quantize = graph.nodes.find(({ name }) => name === 'r_QuantizeLinear')!
+    quantize.inputs = ['r_Clip_Output', ...quantize.inputs.slice(1)]
+    graph.initializers.set('least', Tensor.of(Float32Array.of(0), []))
+    graph.initializers.set('most', Tensor.of(Float32Array.of(15 * ACTIVATION.r.scale), []))
+    graph.nodes.splice(
+      graph.nodes.indexOf(quantize),
+      0,
+      createNode('Clip', ['r', 'least', 'most'], ['r_Clip_Output'], {}, 'r_Clip'),
+    )
+    const { layers, unmatched } = await compareLayers(evaluator, floatModel(), model, batches())
+    expect(unmatched).toEqual([])
+    expect(layers.map(({ name }) => name)).toEqual(['x', 'first', 'second'])
+    const clipped = quantizedHidden.map((value) => Math.min(value, 15 * ACTIVATION.r.scale))
+    expect(layers[1]!.alone.relativeError).toBeCloseTo(relativeError(hidden, clipped), 6)
+  })
+
   it('needs data', async () => {
     const none = (async function* (): AsyncIterable<TensorMap> {})()
     await expect(compareLayers(evaluator, floatModel(), qdqModel(), none)).rejects.toThrow(

@@ -67,7 +67,7 @@ export function pairLayers(
   const layers: LayerPair[] = []
   const unmatched: string[] = []
   for (const node of quantized.graph.nodes) {
-    if (isQuantization(node) || pairing.isConstant(node)) continue
+    if (pairing.isQuantizing(node) || pairing.isConstant(node)) continue
     const found = options.bare ? pairing.bareLayer(node) : pairing.layer(node)
     // Subgraphs read values by names that the parts do not keep.
     if (found && ![...found.part].some((inner) => subgraphsOf(inner).length > 0)) layers.push(found)
@@ -107,6 +107,15 @@ class Pairing {
         if (constant) this.#constants.add(name)
       }
     }
+  }
+
+  /** Whether a node is part of a quantization: its halves, and a Clip before them that stands for fewer bits. */
+  isQuantizing(node: Node): boolean {
+    if (isQuantization(node)) return true
+    const [output = ''] = node.outputs
+    if (node.opType !== 'Clip' || this.#originalValues.has(output)) return false
+    const users = this.#quantized.users(output)
+    return users.length > 0 && users.every((user) => isQuantization(user, 'QuantizeLinear'))
   }
 
   isConstant(node: Node): boolean {
@@ -149,7 +158,7 @@ class Pairing {
       const producer = this.#quantized.producer(name)
       if (producer && part.has(producer)) continue
       const isWithin =
-        producer !== undefined && (producer === own || isQuantization(producer) || this.#constants.has(name))
+        producer !== undefined && (producer === own || this.isQuantizing(producer) || this.#constants.has(name))
       const counterpart = isWithin || this.#constants.has(name) ? undefined : this.#counterpart(name)
       if (counterpart !== undefined) feeds.set(name, counterpart)
       else if (producer) {
@@ -161,8 +170,9 @@ class Pairing {
 
   /** What consumers see of a value: the end of the quantization behind it, if there is one. */
   #seen(value: string): string {
-    const quantize = this.#quantized.users(value).find((node) => isQuantization(node, 'QuantizeLinear'))
-    if (quantize?.inputs[0] !== value) return value
+    const first = this.#quantized.users(value).find((node) => this.isQuantizing(node) && node.inputs[0] === value)
+    const quantize = first?.opType === 'Clip' ? this.#quantized.users(first.outputs[0]!)[0] : first
+    if (!isQuantization(quantize, 'QuantizeLinear') || !quantize) return value
     const users = this.#quantized.users(quantize.outputs[0] ?? '')
     return users.find((node) => isQuantization(node, 'DequantizeLinear'))?.outputs[0] ?? value
   }
