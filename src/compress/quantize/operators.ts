@@ -6,7 +6,7 @@
  * bytes), seen by what its optimizer leaves of Q → DQ → operator → Q → DQ; and when it moves or clips numbers so that
  * its output can have its input's scale. Other operators run in float between a DQ and a Q, listed or not.
  */
-import { intAttribute, type Node, stringAttribute } from '../../graph/index.ts'
+import { floatAttribute, intAttribute, type Node, stringAttribute } from '../../graph/index.ts'
 import { type Tensor, toFloat64 } from '../../tensor/index.ts'
 import type { Range } from './scheme.ts'
 
@@ -59,9 +59,10 @@ const singleOutput = (node: Node, facts: NodeFacts): string | undefined =>
     ? 'Its second output, the indices, is used.'
     : undefined
 
+/** Before opset 11 bounds are attributes. */
 const bound = (node: Node, input: number, fallback: number, facts: NodeFacts): number => {
   const name = node.inputs[input] ?? ''
-  if (name === '') return fallback
+  if (name === '') return floatAttribute(node, input === 1 ? 'min' : 'max', fallback)
   const tensor = facts.constant(name)
   return tensor ? toFloat64(tensor)[0]! : fallback
 }

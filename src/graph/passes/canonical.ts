@@ -49,7 +49,7 @@ function normalizeDomain(model: Model): void {
 /**
  * A clone of a model, lifted to an opset if it is of an earlier one, with the standard domain written as `''`.
  *
- * @param opset 17 or 18.
+ * @param opset 8 to 21.
  * @throws WhittleError `UNSUPPORTED` saying why the model cannot be lifted.
  * @see ONNX docs/Changelog.md
  */
@@ -79,12 +79,14 @@ function liftClone(model: Model, target: number): { model?: Model; reason?: stri
     if (reason !== undefined) return { reason }
   }
   let unknown: Node | undefined
-  forEachNode(lifted.graph, (node) => {
-    if (node.domain === '' && !STANDARD_OPERATORS.has(node.opType)) unknown ??= node
-  })
+  // Opsets 18 to 21 took no operator away, so that what such a model has is in later ones too.
+  if (from < 18)
+    forEachNode(lifted.graph, (node) => {
+      if (node.domain === '' && !STANDARD_OPERATORS.has(node.opType)) unknown ??= node
+    })
   if (unknown) return { reason: `${unknown.opType} '${unknown.name}' is not an operator of opset ${target}.` }
   lifted.opsets.set('', target)
-  lifted.irVersion = Math.max(lifted.irVersion, 8)
+  lifted.irVersion = Math.max(lifted.irVersion, target >= 21 ? 10 : target >= 19 ? 9 : 8)
   return { model: lifted }
 }
 

@@ -2,7 +2,7 @@
  * What to do with a node when its model moves to a later version of the standard operator set.
  *
  * Only changes that alter what a node means have a rule; those that added element types or attributes with a neutral
- * default need none. Source: ONNX docs/Changelog.md, versions 8 to 18.
+ * default need none. Source: ONNX docs/Changelog.md, versions 8 to 21.
  */
 import { type DType, fromNumbers, isFloat, Tensor, toFloat64 } from '../../tensor/index.ts'
 import { floatAttribute, intAttribute, intsAttribute, makeAttribute, stringAttribute } from '../attributes.ts'
@@ -192,13 +192,29 @@ const resize18: Upgrade = (node, context) => {
   return undefined
 }
 
+/** Interpolation modes lost the part of their names that told the number of axes. */
+const gridSample20: Upgrade = (node) => {
+  const mode = stringAttribute(node, 'mode', 'bilinear')
+  const renamed: Readonly<Record<string, string>> = { bilinear: 'linear', bicubic: 'cubic' }
+  node.attributes.set('mode', makeAttribute(renamed[mode] ?? mode))
+  return undefined
+}
+
+const refuse =
+  (change: string): Upgrade =>
+  (node) =>
+    `${node.opType} '${node.name}': ${change}`
+
 const axes18 = { 18: attributeToInput('axes') }
 
 /** Rules by operator and by the version that changed it. */
 export const UPGRADES: Readonly<Record<string, Readonly<Record<number, Upgrade>>>> = {
   BatchNormalization: { 9: batchNormalization9, 14: batchNormalization14 },
   Clip: { 11: clip11 },
+  DFT: { 20: refuse('its axis became an input.') },
   Dropout: { 10: dropout10, 12: dropout12 },
+  GridSample: { 20: gridSample20 },
+  GroupNormalization: { 21: refuse('its scale and bias changed from groups to channels.') },
   Hardmax: { 13: softmax13 },
   LogSoftmax: { 13: softmax13 },
   Pad: { 11: pad11 },
