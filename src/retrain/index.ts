@@ -1,2 +1,2 @@
 /** Compression that trains: learned rounding and quantization-aware training. */
-export {}
+export * from './qat/index.ts'
