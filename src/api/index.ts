@@ -1,4 +1,12 @@
+export { improveRanges, type RangeContext, type RangeOptions, type RangeRecord } from './better-ranges.ts'
+export { type BiasCorrectionOptions, correctBiasesOnData } from './bias-correction.ts'
 export { CALIBRATION_SAMPLES, type CalibrationOptions, calibrationFeeds } from './calibration.ts'
+export {
+  type ChannelRequest,
+  type ChannelStatisticsOptions,
+  collectChannelStatistics,
+  type MeasuredChannels,
+} from './channel-statistics.ts'
 export {
   type CollectedMoments,
   collectSiteMoments,

@@ -96,14 +96,14 @@ function groupsOf(
   const byValue = new Map<string, Site[]>()
   for (const site of findSites(model, shapes).sites) {
     if (options.layers && !options.layers.has(site.name)) continue
-    if (!activations.has(site.name)) continue
     const reason = isTransposedInput(site)
       ? 'It reads its input transposed.'
       : index.users(site.weightName).length !== 1
         ? 'It shares its weight with other layers.'
         : undefined
     if (reason !== undefined) skips.push({ name: site.name, reason })
-    else byValue.set(site.node.inputs[0]!, [...(byValue.get(site.node.inputs[0]!) ?? []), site])
+    else if (activations.has(site.name))
+      byValue.set(site.node.inputs[0]!, [...(byValue.get(site.node.inputs[0]!) ?? []), site])
   }
   const groups: Group[] = []
   for (const [value, sites] of byValue) {

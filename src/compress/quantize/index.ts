@@ -26,6 +26,7 @@ export { channelMaxima } from './channel-view.ts'
 export { type Codebook, clusterIntegers, clusterWeight, expandCodebook } from './cluster.ts'
 export { type ApplyQuantizeOptions, opsetOf, type WeightOutcome } from './emit.ts'
 export { type EqualizedPair, type EqualizeOptions, type EqualizeRecord, equalize } from './equalize.ts'
+export { normalizeLinear } from './normalize.ts'
 export {
   QUANTIZE_FACTS,
   QUANTIZED_OPERATORS,
@@ -37,6 +38,7 @@ export {
   weightAxis,
 } from './operators.ts'
 export { type LevelOptions, type Levels, optimalLevels } from './optimal-levels.ts'
+export { preActivationOf } from './parameters.ts'
 export {
   type ActivationChoice,
   type LayerChoice,
@@ -44,6 +46,7 @@ export {
   type QuantizePlanContext,
   type QuantizePlanOptions,
 } from './plan.ts'
+export { describeScheme, recordQuantize } from './record.ts'
 export {
   assertFloatModel,
   findQuantizable,

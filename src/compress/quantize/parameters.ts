@@ -64,6 +64,12 @@ function addedBias(site: Site, index: GraphIndex): SiteBias | string {
   return values ? { node: user, slot, values } : none
 }
 
+/** The value that a site's bias has been added to: its output, or that of the Add after a MatMul. */
+export function preActivationOf(site: Site, index: GraphIndex): string {
+  const bias = biasOf(site, index)
+  return (typeof bias === 'string' ? site.node : bias.node).outputs[0]!
+}
+
 /** Replaces parameters of one graph; constants that other nodes use too are left for them. */
 export class ParameterWriter {
   readonly #graph: Graph
