@@ -1,5 +1,6 @@
 export { improveRanges, type RangeContext, type RangeOptions, type RangeRecord } from './better-ranges.ts'
 export { type BiasCorrectionOptions, correctBiasesOnData } from './bias-correction.ts'
+export { type Calibrated, type CalibrateOptions, calibrateModel } from './calibrate.ts'
 export { CALIBRATION_SAMPLES, type CalibrationOptions, calibrationFeeds } from './calibration.ts'
 export {
   type ChannelRequest,
@@ -17,6 +18,20 @@ export {
 export { type FinetuneRecord, finetune, type TrainingRuntime, type Tuned } from './finetune.ts'
 export { type InspectedLayer, type InspectedValue, type Inspection, type InspectOptions, inspect } from './inspect.ts'
 export { prepareModel } from './prepare.ts'
+export {
+  finishQuantization,
+  planFrom,
+  type QuantizationBasis,
+  type Quantized,
+  type QuantizeOptions,
+  quantizationBasis,
+  quantize,
+} from './quantize.ts'
+export {
+  type PreparedForQuantization,
+  prepareForQuantization,
+  type QuantizePrepareOptions,
+} from './quantize-prepare.ts'
 export { type ReplayOptions, replay } from './replay.ts'
 export type { Runtime } from './runtime.ts'
 export { type QuantizeWeightsOptions, quantizeWeights, type WeightsQuantized } from './weight-only.ts'

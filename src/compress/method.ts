@@ -53,6 +53,10 @@ export type LayerRecord = {
   /** Error of the layer's output on the calibration data, relative, when data were given. */
   readonly outputError?: number
   readonly milliseconds?: { readonly before: number; readonly after: number }
+  /** Bytes of weight and bias, where their type changes. */
+  readonly bytes?: { readonly before: number; readonly after: number }
+  /** Signal-to-noise ratio of the weight in decibels; `null` when nothing was lost. */
+  readonly sqnr?: number | null
 }
 
 /** A number somebody measured, and how. */

@@ -1,0 +1,210 @@
+/** Quantization of a whole model: prepare, improve, calibrate, plan, apply, record. */
+import {
+  applyQuantize,
+  type CompressionRecord,
+  type IntegerType,
+  planQuantize,
+  type QuantizeApplied,
+  type QuantizePlan,
+  type QuantizePlanOptions,
+  recordQuantize,
+  type WeightOnlyPlan,
+} from '../compress/index.ts'
+import { fail, type TaskOptions, VERSION } from '../core/index.ts'
+import { observeShapes } from '../engine/index.ts'
+import { type Model, modelCost, type TensorMap } from '../graph/index.ts'
+import { improveRanges, type RangeOptions } from './better-ranges.ts'
+import { type BiasCorrectionOptions, correctBiasesOnData } from './bias-correction.ts'
+import { type Calibrated, type CalibrateOptions, calibrateModel } from './calibrate.ts'
+import { assertSomeLayer, type PreparedForQuantization, prepareForQuantization } from './quantize-prepare.ts'
+import type { Runtime } from './runtime.ts'
+import { quantizeWeights } from './weight-only.ts'
+
+/** Options of {@link quantize}. */
+export interface QuantizeOptions
+  extends Omit<QuantizePlanOptions, 'activations' | 'weights' | 'calibration'>,
+    CalibrateOptions,
+    RangeOptions {
+  /** Batches of real inputs; called once per pass. Needed unless `activations` is `'none'`. */
+  readonly data?: (() => AsyncIterable<TensorMap>) | undefined
+  /** Type of activations; default uint8. `'none'`: weights alone, without data. */
+  readonly activations?: 'uint8' | 'int8' | 'uint16' | 'int16' | 'uint4' | 'int4' | 'none' | undefined
+  /** Type of weights; default int8. */
+  readonly weights?: IntegerType | undefined
+  /** Whether biases take up what quantization shifts layers' outputs by in the mean; default false. */
+  readonly correctBiases?: boolean | Pick<BiasCorrectionOptions, 'samples' | 'order'> | undefined
+  /** Shapes of inputs that the model leaves open; an open first axis counts as the batch and needs none. */
+  readonly inputShapes?: Readonly<Record<string, readonly number[]>> | undefined
+}
+
+/** What {@link quantize} returns. */
+export interface Quantized {
+  readonly model: Model
+  readonly record: CompressionRecord
+  readonly plan: QuantizePlan | WeightOnlyPlan
+}
+
+/** What plans of one model are made from; for making several of them from one calibration. */
+export interface QuantizationBasis {
+  /** The float model that plans are for: prepared, and improved where that was asked for. */
+  readonly model: Model
+  readonly calibrated: Calibrated
+  /** Options with all that the preparation decided. */
+  readonly planOptions: QuantizePlanOptions
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Quantizes a model: layers and what is between them work on integers.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` without data, for a model that is quantized already, for patterns that match
+ *   nothing, and when no layer can be quantized; `INVALID_DATA` without a batch; `NOT_FINITE`; `UNSUPPORTED` when the
+ *   opset is too low and cannot be lifted; `INVALID_MODEL`; `ENGINE`; `ABORTED`.
+ */
+export async function quantize(
+  model: Model,
+  options: QuantizeOptions,
+  runtime: Pick<Runtime, 'evaluator'>,
+): Promise<Quantized> {
+  if (options.activations === 'none') return weightsAlone(model, options, runtime)
+  const basis = await quantizationBasis(model, options, runtime)
+  return finishQuantization(basis, planFrom(basis, options), options, runtime)
+}
+
+function weightsAlone(model: Model, options: QuantizeOptions, runtime: Pick<Runtime, 'evaluator'>): Promise<Quantized> {
+  const { weights = 'int8', only, skip, perChannel, data, inputShapes, signal, onProgress } = options
+  const format = { int8: 'int8', uint8: 'uint8', int4: 'q4', uint4: 'q4' }[weights as string] as
+    | 'int8'
+    | 'uint8'
+    | 'q4'
+    | undefined
+  if (!format)
+    fail('INVALID_ARGUMENT', `Option weights: must be int8, uint8 or int4 for weights alone; got '${weights}'.`)
+  const bits = options.reduceRange ? 7 : undefined
+  return quantizeWeights(
+    model,
+    { format, only, skip, perChannel, bits, data, inputShapes, signal, onProgress },
+    runtime,
+  )
+}
+
+/**
+ * Prepares and calibrates a model, so that any number of plans can be made for it.
+ *
+ * @throws WhittleError as {@link quantize}.
+ */
+export async function quantizationBasis(
+  model: Model,
+  options: QuantizeOptions,
+  runtime: Pick<Runtime, 'evaluator'>,
+): Promise<QuantizationBasis> {
+  const { data, inputShapes, signal } = options
+  if (!data)
+    fail(
+      'INVALID_ARGUMENT',
+      "Quantizing activations needs data to see their ranges. Give some, or set activations to 'none'.",
+    )
+  const types = [options.activations, options.weights].filter((type) => type !== undefined && type !== 'none')
+  const prepared = await prepareForQuantization(model, { inputShapes, types, signal }, runtime)
+  const shapes = await observeShapes(runtime.evaluator, prepared.model, { inputShapes, signal })
+  const improved = await improve(prepared, options, shapes, runtime)
+  const planOptions = planOptionsOf(options, prepared)
+  const calibrated = await calibrateModel(improved, planOptions, { ...options, data }, runtime)
+  return { model: improved, calibrated, planOptions, warnings: prepared.warnings }
+}
+
+async function improve(
+  { model, batchNorms }: PreparedForQuantization,
+  options: QuantizeOptions,
+  shapes: Awaited<ReturnType<typeof observeShapes>>,
+  runtime: Pick<Runtime, 'evaluator'>,
+): Promise<Model> {
+  const { equalize, absorbBiases, balance, balanceLayers, data, signal, onProgress } = options
+  if (!equalize && !absorbBiases && !balance && !balanceLayers) return model
+  const context = { shapes, data, batchNorms, signal, onProgress }
+  const result = await improveRanges(model, { equalize, absorbBiases, balance, balanceLayers }, context, runtime)
+  return result.model
+}
+
+function planOptionsOf(options: QuantizeOptions, prepared: PreparedForQuantization): QuantizePlanOptions {
+  const { activations, perChannel, calibration = 'minmax' } = options
+  const { only, skip, operators, excluded, keepRemovableActivations, activationBits, activationsSymmetric } = options
+  const { weights, weightBits, reduceRange, weightAlgorithm, layers, tensors, target, seed } = options
+  return {
+    only,
+    skip,
+    operators,
+    excluded,
+    keepRemovableActivations,
+    activationBits,
+    activationsSymmetric,
+    weights,
+    weightBits,
+    reduceRange,
+    weightAlgorithm,
+    layers,
+    tensors,
+    target,
+    seed,
+    calibration: typeof calibration === 'string' ? calibration : calibration.method,
+    activations: activations === 'none' ? undefined : activations,
+    perChannel: prepared.allowsPerChannel ? perChannel : false,
+  }
+}
+
+/**
+ * A plan from a basis, with other options than those it was made with where that needs no other ranges: layers left
+ * alone (`excluded`, which needs a basis with `complete`), choices for single layers.
+ */
+export function planFrom(
+  basis: QuantizationBasis,
+  options: Pick<QuantizePlanOptions, 'excluded' | 'layers' | 'tensors'> & TaskOptions = {},
+): QuantizePlan {
+  const { excluded, layers, tensors, signal, onProgress } = options
+  const given = {
+    ...(excluded ? { excluded } : {}),
+    ...(layers ? { layers } : {}),
+    ...(tensors ? { tensors } : {}),
+  }
+  const { shapes, ranges } = basis.calibrated
+  const plan = planQuantize(basis.model, { ...basis.planOptions, ...given }, { shapes, ranges, signal, onProgress })
+  assertSomeLayer(basis.model, plan.steps, plan.skips)
+  return plan
+}
+
+/**
+ * Corrects biases where that is asked for, applies a plan, and writes the record.
+ *
+ * @throws WhittleError as {@link quantize}.
+ */
+export async function finishQuantization(
+  basis: QuantizationBasis,
+  planned: QuantizePlan,
+  options: Pick<QuantizeOptions, 'correctBiases' | 'data' | 'inputShapes' | 'excluded' | 'layers' | 'tensors'> &
+    TaskOptions,
+  runtime: Pick<Runtime, 'evaluator'>,
+): Promise<Quantized & { readonly plan: QuantizePlan; readonly applied: QuantizeApplied }> {
+  const { inputShapes, signal } = options
+  let { model } = basis
+  let plan = planned
+  if (options.correctBiases && options.data) {
+    const settings = options.correctBiases === true ? {} : options.correctBiases
+    const replan = (corrected: Model): QuantizePlan => planFrom({ ...basis, model: corrected }, options)
+    const corrected = await correctBiasesOnData(
+      model,
+      (float) => applyQuantize(float, replan(float)).model,
+      options.data,
+      runtime,
+      { ...settings, signal, onProgress: options.onProgress },
+    )
+    model = corrected.model
+    plan = replan(model)
+  }
+  const applied = applyQuantize(model, plan)
+  const before = modelCost(model, basis.calibrated.shapes)
+  const after = modelCost(applied.model, await observeShapes(runtime.evaluator, applied.model, { inputShapes, signal }))
+  const macs = new Map([...before.perNode].map(([name, cost]) => [name, cost.macs]))
+  const inputs = new Map(model.graph.nodes.map((node) => [node.name, node.inputs[0] ?? '']))
+  const record = recordQuantize(VERSION, plan, applied, { before, after, macs }, inputs, basis.warnings)
+  return { model: applied.model, plan, record, applied }
+}
