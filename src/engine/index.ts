@@ -15,6 +15,14 @@ export {
 export { createEvaluator, type EvaluatorOptions } from './evaluator.ts'
 export { type InputShapeOptions, inputShapesOf, type RandomFeedOptions, randomFeeds, requiredInputs } from './feeds.ts'
 export {
+  INTEGER_FLAVOURS,
+  type IntegerFlavour,
+  type IntegerSupport,
+  type IntegerSupportOptions,
+  integerSupport,
+  sumsSaturate,
+} from './integer-support.ts'
+export {
   type BatchSums,
   type CompareLayersOptions,
   compareLayers,
@@ -29,3 +37,4 @@ export type { OrtElementType, OrtRuntime, OrtSession, OrtSessionOptions, OrtTens
 export { cutToOutputs, valueNames, withOutputs } from './outputs.ts'
 export { hasQuantization, isQuantization, type PairOptions } from './quantized-layers.ts'
 export { collectStatistics, type StatisticsOptions, type StatisticsRequest } from './statistics.ts'
+export { type ChannelSurvey, type SurveyOptions, SurveySums, surveyValues, type ValueSurvey } from './survey.ts'
