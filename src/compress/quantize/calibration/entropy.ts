@@ -2,19 +2,25 @@
  * The threshold that loses least information (KL divergence), after TensorRT.
  *
  * Sources: S. Migacz, "8-bit inference with TensorRT", GTC 2017; levels of even width as in NVIDIA's
- * pytorch-quantization (`_compute_amax_entropy`). Magnitudes are counted in 2,049 to 4,096 bins; for every threshold at a
+ * pytorch-quantization (`_compute_amax_entropy`). Magnitudes are counted in 4,096 bins; for every threshold at a
  * bin's end i, P is the first i bins with all outliers added to the last of them, and Q the same bins without outliers,
- * averaged over the nonempty ones within each of the levels; the threshold with the least KL(P‖Q) wins, of equal ones the
- * largest. Exact zeros are left out: every quantization keeps them.
+ * averaged over the nonempty ones within each of the levels; where the last bin is empty Q is 10⁻⁴ there (MXNet's
+ * smoothing). The threshold with the least KL(P‖Q) wins, of equal ones the largest. Exact zeros are left out: every
+ * quantization keeps them.
  *
  * Two things differ. The sums Σ P log(P/Q) are taken level by level from running sums, the same number in O(levels)
- * instead of O(bins). And where an outlier leaves the numbers in so few bins that the smallest thresholds win, the
- * search is repeated on finer bins over half the range: without that, a single number 64 times as large as the others
- * would decide the range whatever its share.
+ * instead of O(bins). And the bins do not go up to the greatest magnitude, which may be an outlier that leaves all others
+ * in a few bins, where the divergence sees nothing: they begin with the power of two below which at least 127 of 128
+ * numbers lie, and that doubles while the best threshold is near its end.
  */
 import type { Histogram } from './histogram.ts'
 import { OCTAVE } from './histogram.ts'
 import { HALF } from './histogram-kernel.ts'
+
+/** Numbers that an empty last bin counts for in Q. */
+const SMOOTHED = 1e-4
+/** Share of the bins from which on a threshold may lie beyond them. */
+const NEAR_END = 0.9
 
 /**
  * The end of the last of `i` bins for which the divergence is least.
@@ -35,7 +41,7 @@ export function entropyThreshold(bins: Float64Array, levels = 128, outliers = 0)
     const kept = numbers[i]!
     const beyond = total - kept
     const last = bins[i - 1]!
-    if (kept === 0 || (last === 0 && beyond > 0)) continue
+    if (kept === 0) continue
     // Σ P log P, unscaled.
     const plain = logs[i - 1]! + xLogX(last + beyond)
     let cross = 0
@@ -45,12 +51,14 @@ export function entropyThreshold(bins: Float64Array, levels = 128, outliers = 0)
       const end = Math.ceil((level * i) / levels)
       const mass = numbers[end]! - numbers[from]!
       if (mass > 0) {
-        const outside = level === levels ? beyond : 0
+        const outside = level === levels && last > 0 ? beyond : 0
         cross += (mass + outside) * Math.log(mass / (filled[end]! - filled[from]!))
       }
       from = end
     }
-    const divergence = (plain - cross) / total - Math.log(total) + Math.log(kept)
+    const smoothed = last === 0 && beyond > 0
+    if (smoothed) cross += beyond * Math.log(SMOOTHED)
+    const divergence = (plain - cross) / total - Math.log(total) + Math.log(kept + (smoothed ? SMOOTHED : 0))
     if (divergence < least - 1e-12) {
       least = divergence
       best = i
@@ -80,17 +88,13 @@ function runningSums(bins: Float64Array): readonly [Float64Array, Float64Array, 
  */
 export function entropyMagnitude(histogram: Histogram, most: number, levels: number): number {
   if (histogram.reach === 0) return 0
+  // More levels than bins: nothing to choose by.
+  if (2 * levels > HALF) return most
   const magnitudes = sumOf(histogram.side(false), histogram.side(true))
-  let range = histogram.reach
-  while (range < most) range *= 2
-  for (;;) {
+  for (let range = histogram.reach; ; range *= 2) {
     const { bins, outliers } = evenBins(magnitudes, histogram.reach, range)
-    const size = usedBins(bins, outliers)
-    const best = entropyThreshold(bins.subarray(0, size), levels, outliers)
-    const threshold = Math.min((best * range) / HALF, most)
-    // At a smaller range there are no finer bins.
-    if (best >= 2 * levels || size <= levels || range <= histogram.reach) return threshold
-    range /= 2
+    const best = entropyThreshold(bins.subarray(0, usedBins(bins, outliers)), levels, outliers)
+    if (outliers === 0 || best < NEAR_END * HALF) return Math.min((best * range) / HALF, most)
   }
 }
 
