@@ -28,6 +28,8 @@ export interface AmctLayer {
   readonly weight: string | undefined
   /** Name of the data input. */
   readonly input: string
+  /** Names of all inputs. */
+  readonly inputs: readonly string[]
 }
 
 /** The layers of a model by every name they answer to. */
@@ -118,6 +120,7 @@ function layerOf(node: Node, index: GraphIndex): AmctLayer {
     packsFourBits: packsFourBits(node, weight),
     weight: weight ? name : undefined,
     input: node.inputs[0] ?? '',
+    inputs: node.inputs,
   }
 }
 
