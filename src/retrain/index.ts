@@ -1,2 +1,3 @@
 /** Compression that trains: learned rounding and quantization-aware training. */
 export * from './qat/index.ts'
+export * from './rounding/index.ts'

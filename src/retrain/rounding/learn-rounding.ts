@@ -1,0 +1,256 @@
+/**
+ * Choosing the integers of a quantized network's weights on data: in the order of the graph, each layer from the input
+ * that the quantized layers before it deliver, to the output of the original one.
+ */
+import { dequantizeWeight, findSites, type Site, type Skip } from '../../compress/index.ts'
+import { checkAborted, fail } from '../../core/index.ts'
+import { cloneModel, floatAttribute, GraphIndex, liftOpset, type Model, type Node } from '../../graph/index.ts'
+import { type Tensor, toFloat32 } from '../../tensor/index.ts'
+import { Activations } from './activations.ts'
+import { cutValues } from './cut.ts'
+import { linearMap, matrixOfWeight } from './linear-map.ts'
+import {
+  type ResolvedRounding,
+  type RoundingContext,
+  type RoundingLayer,
+  type RoundingOptions,
+  resolveRounding,
+} from './options.ts'
+import { type LayerTask, type RoundedLayer, roundLayer } from './round-layer.ts'
+import { RowCollector } from './rows.ts'
+import { storedIntegers, weightGrid } from './weight-grid.ts'
+
+/** What {@link learnRounding} gives. */
+export interface LearnedRounding {
+  /** Integers by the name of the weight, for `applyQuantize`'s `rounded`. */
+  readonly rounded: Map<string, Tensor>
+  readonly layers: readonly RoundedLayer[]
+  /** Layers that stay rounded to nearest, and why. */
+  readonly skips: readonly Skip[]
+}
+
+/** Layers between two values that everything flows through. */
+interface Segment {
+  readonly tasks: LayerTask[]
+  /** Value of the original network behind them; `undefined` at the end of the graph. */
+  readonly end: string | undefined
+}
+
+/**
+ * Learns how weights are rounded.
+ *
+ * @param model the original network, prepared (constants as initializers), batch normalisation folded.
+ * @param fake its quantized form in floats, as `fakeQuantize` gives it: nodes of the same names, whose weights and
+ *   biases are initializers. Not changed.
+ * @returns the same integers for the same options and data.
+ * @throws WhittleError `INVALID_ARGUMENT` for options out of range; `NOT_FOUND` for layers that a network does not have;
+ *   `INVALID_DATA` without data; `NOT_FINITE` naming the layer whose loss is; `ENGINE`; `ABORTED`.
+ */
+export async function learnRounding(
+  model: Model,
+  fake: Model,
+  layers: readonly RoundingLayer[],
+  options: RoundingOptions,
+  context: RoundingContext,
+): Promise<LearnedRounding> {
+  const run = new RoundingRun(model, fake, resolveRounding(options), context)
+  return run.learn(layers)
+}
+
+function biasOf(added: Tensor | undefined, outputs: number): Float32Array {
+  const values = added ? toFloat32(added) : Float32Array.of(0)
+  return values.length === outputs ? values : new Float32Array(outputs).fill(values[0]!)
+}
+
+class RoundingRun {
+  readonly #model: Model
+  readonly #fake: Model
+  readonly #options: ResolvedRounding
+  readonly #context: RoundingContext
+  readonly #original: Activations
+  readonly #quantized: Activations
+  readonly #rounded = new Map<string, Tensor>()
+  readonly #outcomes: RoundedLayer[] = []
+  readonly #skips: Skip[] = []
+  readonly #quantizations = new Map<string, RoundingLayer['quantization']>()
+  #samples = 0
+  #done = 0
+  #total = 0
+
+  constructor(model: Model, fake: Model, options: ResolvedRounding, context: RoundingContext) {
+    this.#model = liftOpset(model, 18)
+    this.#fake = cloneModel(fake)
+    this.#options = options
+    this.#context = context
+    const { evaluator, data, signal } = context
+    this.#original = new Activations(evaluator, data, options.keepBytes, signal)
+    this.#quantized = new Activations(evaluator, data, options.keepBytes, signal)
+  }
+
+  async learn(layers: readonly RoundingLayer[]): Promise<LearnedRounding> {
+    const inputs = this.#model.graph.inputs.map(({ name }) => name)
+    for (const activations of [this.#original, this.#quantized]) await activations.advance(this.#model, inputs)
+    await this.#original.forEach(this.#model, inputs, (tensors) => {
+      this.#samples += tensors[inputs[0]!]?.shape[0] ?? 0
+    })
+    if (this.#samples === 0) fail('INVALID_DATA', 'Rounding: needs at least one batch of data; got none.')
+    const segments = this.#segments(this.#tasks(layers))
+    this.#total = segments.reduce((sum, { tasks }) => sum + tasks.length, 0)
+    for (const [at, segment] of segments.entries()) {
+      await this.#roundSegment(segment)
+      if (segment.end !== undefined && at + 1 < segments.length) await this.#advance(segment.end)
+    }
+    this.#report()
+    return { rounded: this.#rounded, layers: this.#outcomes, skips: this.#skips }
+  }
+
+  #tasks(layers: readonly RoundingLayer[]): LayerTask[] {
+    const { sites, skips } = findSites(this.#model, this.#context.shapes)
+    const [siteOf, whyNot] = [
+      new Map(sites.map((site) => [site.name, site])),
+      new Map(skips.map(({ name, reason }) => [name, reason])),
+    ]
+    const wanted = new Map(layers.map((layer) => [layer.node, layer]))
+    for (const { node } of layers)
+      if (!siteOf.has(node))
+        if (whyNot.has(node)) this.#skips.push({ name: node, reason: whyNot.get(node)! })
+        else fail('NOT_FOUND', `Rounding: '${node}' must be a node with a weight; the network has none of that name.`)
+    const uses = new Map<string, number>()
+    for (const { weightName } of sites) uses.set(weightName, (uses.get(weightName) ?? 0) + 1)
+    const tasks: LayerTask[] = []
+    // In the order of the graph.
+    for (const site of sites) {
+      const layer = wanted.get(site.name)
+      if (!layer) continue
+      const task = uses.get(site.weightName)! > 1 ? 'It shares its weight with other layers.' : this.#task(site, layer)
+      if (typeof task === 'string') this.#skips.push({ name: site.name, reason: task })
+      else tasks.push(task)
+    }
+    return tasks
+  }
+
+  #task(site: Site, { quantization }: RoundingLayer): LayerTask | string {
+    const map = linearMap(site)
+    if (typeof map === 'string') return map
+    const node = this.#fakeNode(site.name)
+    const weight = this.#fake.graph.initializers.get(node.inputs[1] ?? '')
+    if (weight?.shape.join() !== site.weight.shape.join()) return 'Its weight in the quantized network is another one.'
+    const added = this.#fake.graph.initializers.get(node.inputs[2] ?? '')
+    if (
+      site.op === 'Gemm' &&
+      (floatAttribute(site.node, 'alpha', 1) !== 1 || floatAttribute(site.node, 'beta', 1) !== 1)
+    )
+      return 'A Gemm with alpha or beta has other products.'
+    if ((node.inputs[2] ?? '') !== '' && !added) return 'Its bias in the quantized network is no constant.'
+    if (added && added.size !== 1 && added.size !== site.outputs) return 'Its bias differs from row to row.'
+    this.#quantizations.set(site.name, quantization)
+    return {
+      site,
+      map,
+      grid: weightGrid(matrixOfWeight(map, toFloat32(site.weight)), map.weightOrder, site.weight.shape, quantization),
+      bias: biasOf(added, site.outputs),
+    }
+  }
+
+  #fakeNode(name: string): Node {
+    return (
+      new GraphIndex(this.#fake.graph).node(name) ??
+      fail('NOT_FOUND', `Rounding: the quantized network must have the layer '${name}'; it does not.`)
+    )
+  }
+
+  /** Layers in groups between cut values. */
+  #segments(tasks: readonly LayerTask[]): Segment[] {
+    const order = new Map(this.#model.graph.nodes.map((node, at) => [node, at]))
+    const index = new GraphIndex(this.#model.graph)
+    const ends = cutValues(this.#model)
+      .map((value) => ({ value, at: order.get(index.producer(value)!) ?? -1 }))
+      // A cut is of use where a quantized layer can go on from it.
+      .filter(({ value }) => this.#quantizedValue(value) !== undefined)
+    const segments: Segment[] = []
+    let open: LayerTask[] = []
+    let next = 0
+    const close = (end: string | undefined): void => {
+      if (open.length > 0) segments.push({ tasks: open, end })
+      open = []
+    }
+    for (const task of tasks) {
+      const at = order.get(task.site.node)!
+      let passed: string | undefined
+      for (; next < ends.length && ends[next]!.at < at; next++) passed = ends[next]!.value
+      if (passed !== undefined) close(passed)
+      open.push(task)
+    }
+    close(undefined)
+    return segments
+  }
+
+  /** What the quantized network's nodes read in the place of a value of the original one. */
+  #quantizedValue(value: string): string | undefined {
+    const names = new Set<string>()
+    for (const user of new GraphIndex(this.#model.graph).users(value)) {
+      const fake = new GraphIndex(this.#fake.graph).node(user.name)
+      if (!fake || fake.opType !== user.opType) return undefined
+      names.add(fake.inputs[user.inputs.indexOf(value)]!)
+    }
+    const [name] = names
+    return names.size === 1 ? name : undefined
+  }
+
+  async #advance(value: string): Promise<void> {
+    await this.#original.advance(this.#model, [value])
+    await this.#quantized.advance(this.#fake, [this.#quantizedValue(value)!])
+  }
+
+  async #roundSegment({ tasks }: Segment): Promise<void> {
+    const { seed } = this.#options
+    const outputs = tasks.map((task) => this.#collector(task, 'output', seed))
+    const values = tasks.map(({ site }) => site.node.outputs[0]!)
+    await this.#original.forEach(this.#model, values, (tensors) => {
+      for (const [at, collector] of outputs.entries()) collector.add(tensors[values[at]!]!)
+    })
+    for (const [at, task] of tasks.entries()) {
+      checkAborted(this.#context.signal)
+      this.#report(task.site.name)
+      const inputs = this.#collector(task, 'input', seed)
+      const value = this.#fakeNode(task.site.name).inputs[0]!
+      await this.#quantized.forEach(this.#fake, [value], (tensors) => inputs.add(tensors[value]!))
+      const rows = inputs.finish()
+      const count = rows.length / (task.map.channels * task.map.taps)
+      const { levels, outcome } = await roundLayer(
+        task,
+        { count, inputs: rows, outputs: outputs[at]!.finish() },
+        this.#model,
+        this.#options,
+        this.#context,
+      )
+      this.#settle(task, levels)
+      this.#outcomes.push(outcome)
+      this.#done++
+    }
+  }
+
+  #collector({ map, site }: LayerTask, side: 'input' | 'output', seed: number): RowCollector {
+    const wanted = Math.max(this.#options.rows, 8 * map.rowLength)
+    const most = Math.max(1, Math.floor(MOST_ROW_BYTES / (4 * map.channels * map.taps)))
+    const perSample = Math.max(1, Math.ceil(Math.min(wanted, most) / this.#samples))
+    return new RowCollector(map, side, perSample, seed, site.name)
+  }
+
+  /** Keeps a layer's integers and puts what they stand for into the quantized network. */
+  #settle({ site, map }: LayerTask, levels: Float64Array): void {
+    const quantization = this.#quantizations.get(site.name)!
+    const integers = storedIntegers(levels, map.weightOrder, site.weight.shape, quantization)
+    this.#rounded.set(site.weightName, integers)
+    const name = this.#fakeNode(site.name).inputs[1]!
+    const { dtype } = this.#fake.graph.initializers.get(name)!
+    this.#fake.graph.initializers.set(name, dequantizeWeight(integers, quantization, dtype))
+  }
+
+  #report(item?: string): void {
+    this.#context.onProgress?.({ stage: 'round', done: this.#done, total: this.#total, item })
+  }
+}
+
+/** Bytes of one layer's rows at most. */
+const MOST_ROW_BYTES = 256 * 2 ** 20
