@@ -27,8 +27,11 @@ export interface CalibrationOptions {
 /** Samples that data-aware methods look at unless told otherwise; second moments hardly change beyond. */
 export const CALIBRATION_SAMPLES = 512
 
+/** Samples that ranges of activations are measured on unless told otherwise. */
+export const QUANTIZATION_SAMPLES = 256
+
 /**
- * Feeds of a model from a dataset, for `decompose`'s option `data`; every call passes over the same samples again.
+ * Feeds of a model from a dataset, for the option `data` of `decompose` and `quantize`; every call passes over the same samples again.
  *
  * Where the model's batch is fixed, samples that do not fill a last run are left out.
  *

@@ -1,7 +1,7 @@
 export { improveRanges, type RangeContext, type RangeOptions, type RangeRecord } from './better-ranges.ts'
 export { type BiasCorrectionOptions, correctBiasesOnData } from './bias-correction.ts'
 export { type Calibrated, type CalibrateOptions, calibrateModel } from './calibrate.ts'
-export { CALIBRATION_SAMPLES, type CalibrationOptions, calibrationFeeds } from './calibration.ts'
+export { CALIBRATION_SAMPLES, type CalibrationOptions, calibrationFeeds, QUANTIZATION_SAMPLES } from './calibration.ts'
 export {
   type ChannelRequest,
   type ChannelStatisticsOptions,

@@ -8,12 +8,12 @@ import { defineCommand } from './command.ts'
 import {
   DATA_OPTIONS,
   INPUT_SHAPE_OPTION,
+  oneOf,
   openData,
   readInputShapes,
   readPreprocess,
   runtimeFor,
 } from './model-options.ts'
-import { nearest } from './nearest.ts'
 import type { OptionValues } from './options.ts'
 
 const METHODS = ['auto', ...FORM_NAMES] as const
@@ -142,17 +142,6 @@ function readCpStages(value: number | undefined): DecomposeOptions['cpStages'] {
   if (value === undefined) return undefined
   const found = CP_STAGES.find((stages) => stages === value)
   return found ?? fail('INVALID_ARGUMENT', `Option --cp-stages: must be one of ${CP_STAGES.join(', ')}; got ${value}.`)
-}
-
-function oneOf<T extends string>(name: string, value: string | undefined, choices: readonly T[]): T | undefined {
-  if (value === undefined) return undefined
-  const found = choices.find((choice) => choice === value)
-  if (found !== undefined) return found
-  const near = nearest(value, choices)
-  return fail(
-    'INVALID_ARGUMENT',
-    `Option --${name}: must be one of ${choices.join(', ')}; got '${value}'.${near ? ` Did you mean '${near}'?` : ''}`,
-  )
 }
 
 async function dataFor(options: Options, model: Model, signal: AbortSignal): Promise<DecomposeOptions['data']> {

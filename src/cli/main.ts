@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
   inspect: { summary: 'layers, costs, and what each method can do with them', load: () => import('./inspect.ts') },
   decompose: { summary: 'replace layers by products of smaller ones', load: () => import('./decompose.ts') },
   replay: { summary: 'rebuild a decomposed structure on a fresh model', load: () => import('./replay.ts') },
+  quantize: { summary: 'turn weights and activations into integers', load: () => import('./quantize.ts') },
   finetune: { summary: 'train further, on labels or a teacher', load: () => import('./finetune.ts') },
   evaluate: { summary: 'accuracy on labelled data', load: () => import('./evaluate.ts') },
   benchmark: { summary: 'latency and throughput, side by side', load: () => import('./benchmark.ts') },

@@ -120,6 +120,22 @@ export function readPreprocess(choice: string | undefined, model: Model): Preset
   return parsePreprocess(json, pictureExtentOf(modelInputs(model)))
 }
 
+/**
+ * The choice that an option's text names.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` naming the nearest choice.
+ */
+export function oneOf<T extends string>(name: string, value: string | undefined, choices: readonly T[]): T | undefined {
+  if (value === undefined) return undefined
+  const found = choices.find((choice) => choice === value)
+  if (found !== undefined) return found
+  const near = nearest(value, choices)
+  return fail(
+    'INVALID_ARGUMENT',
+    `Option --${name}: must be one of ${choices.join(', ')}; got '${value}'.${near ? ` Did you mean '${near}'?` : ''}`,
+  )
+}
+
 /** The runtime of one command. */
 export function runtimeFor(options: { readonly threads: number | undefined }): Promise<Runtime> {
   return createNodeRuntime({ threads: options.threads })

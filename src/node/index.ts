@@ -12,6 +12,8 @@ export {
   type FinetuneOptions,
   finetune,
   inspect,
+  type QuantizeOptions,
+  quantize,
   replay,
 } from './library.ts'
 export { createNodeRuntime, loadOnnxRuntime } from './runtime.ts'

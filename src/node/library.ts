@@ -35,6 +35,33 @@ export async function decompose(
   return api.decompose(model, { ...rest, data: feeds }, runtime ?? (await defaultRuntime()))
 }
 
+/** Options of {@link quantize}. */
+export interface QuantizeOptions
+  extends Omit<api.QuantizeOptions, 'data'>,
+    Pick<api.CalibrationOptions, 'preprocess' | 'batch' | 'limit'> {
+  /** Samples to see the ranges of activations on; default 256 of them. Needed unless `activations` is `'none'`. */
+  readonly data?: Dataset | Promise<Dataset> | undefined
+}
+
+/**
+ * Quantizes a model: layers and what is between them work on integers.
+ *
+ * @param runtime default: `onnxruntime-node` with one thread per core.
+ * @example
+ * const { model, record } = await quantize(original, { data: datasets.images('./samples'), preprocess: 'imagenet' })
+ * @throws WhittleError as `quantize` of the main door.
+ */
+export async function quantize(
+  model: Model,
+  options: QuantizeOptions = {},
+  runtime?: Pick<api.Runtime, 'evaluator'>,
+): Promise<api.Quantized> {
+  const { data, preprocess, batch, limit = api.QUANTIZATION_SAMPLES, ...rest } = options
+  const { seed, signal } = rest
+  const feeds = data && api.calibrationFeeds(model, await data, { preprocess, batch, limit, seed, signal })
+  return api.quantize(model, { ...rest, data: feeds }, runtime ?? (await defaultRuntime()))
+}
+
 /** Rebuilds a decomposed structure on a fresh model; see `replay` of the main door. */
 export async function replay(
   model: Model,

@@ -1,0 +1,159 @@
+import { calibrationFeeds, QUANTIZATION_SAMPLES, type Quantized, type QuantizeOptions, quantize } from '../api/index.ts'
+import { CALIBRATION_METHODS } from '../compress/index.ts'
+import { fail } from '../core/index.ts'
+import type { Model } from '../graph/index.ts'
+import { checkWritable, loadModel, recordPath, StagedFiles, stageModel } from '../node/index.ts'
+import { formatMilliseconds, formatRecord } from '../report/index.ts'
+import { defineCommand } from './command.ts'
+import {
+  DATA_OPTIONS,
+  INPUT_SHAPE_OPTION,
+  oneOf,
+  openData,
+  readInputShapes,
+  readPreprocess,
+  runtimeFor,
+} from './model-options.ts'
+import type { OptionValues } from './options.ts'
+
+const ACTIVATIONS = ['uint8', 'int8', 'int16', 'none'] as const
+const WEIGHTS = ['int8', 'int4'] as const
+
+const OPTIONS = {
+  output: { kind: 'text', short: 'o', value: 'OUT', about: 'the quantized model', required: true },
+  activations: {
+    kind: 'text',
+    value: ACTIVATIONS.join('|'),
+    about: 'type of activations (default uint8; none: weights alone, without data)',
+  },
+  weights: { kind: 'text', value: WEIGHTS.join('|'), about: 'type of weights (default int8)' },
+  calibration: {
+    kind: 'text',
+    value: CALIBRATION_METHODS.join('|'),
+    about: 'how the ranges of activations are found on the data (default minmax)',
+  },
+  'per-tensor': { kind: 'flag', about: 'one scale per weight instead of one per output channel' },
+  'reduce-range': { kind: 'flag', about: '7 bits for weights, where products of 8 bits saturate' },
+  equalize: { kind: 'flag', about: 'evens out the ranges of channels between layers first' },
+  balance: { kind: 'flag', about: 'moves outliers of activations into weights first (SmoothQuant, DMQ)' },
+  'correct-biases': { kind: 'flag', about: 'biases take up what rounding shifts outputs by in the mean' },
+  'keep-activations': { kind: 'flag', about: 'keeps Relu and Clip where the limits of integers do their work' },
+  only: { kind: 'list', value: 'GLOB', about: 'only layers whose names match (* and ?)' },
+  skip: { kind: 'list', value: 'GLOB', about: 'not the nodes whose names match' },
+  ...DATA_OPTIONS,
+  ...INPUT_SHAPE_OPTION,
+} as const
+
+type Options = OptionValues<typeof OPTIONS> & {
+  readonly seed: number | undefined
+  readonly threads: number | undefined
+}
+
+/** `whittle quantize`. */
+export const command = defineCommand({
+  name: 'quantize',
+  summary: 'Turns weights and activations into integers that ONNX Runtime computes with',
+  usage: 'MODEL --data DATA -o OUT',
+  models: [1, 1],
+  options: OPTIONS,
+  examples: [
+    [
+      'whittle quantize model.onnx --data images:./samples --preprocess imagenet -o small.onnx',
+      'uint8 activations and int8 weights: what is fast on processors',
+    ],
+    [
+      'whittle quantize model.onnx --data images:./samples --preprocess imagenet --calibration mse -o small.onnx',
+      'the same, with ranges that lose the least to rounding and clipping together',
+    ],
+    [
+      "whittle quantize model.onnx --data npz:samples.npz --skip '*/head/*' -o small.onnx",
+      'without some layers; whittle inspect lists the names',
+    ],
+    ['whittle quantize model.onnx --activations none --weights int4 -o small.onnx', 'weights alone, without data'],
+  ],
+  async run({ models: [path], options, terminal }) {
+    const { output } = options
+    const started = performance.now()
+    const choices = readChoices(options)
+    for (const target of [output, recordPath(output)]) checkWritable(target)
+    const model = await loadModel(path!, terminal)
+    const runtime = await runtimeFor(options)
+    const result = await quantize(
+      model,
+      {
+        ...choices,
+        inputShapes: readInputShapes(options['input-shape'], model),
+        data: await dataFor(options, model, terminal.signal),
+        signal: terminal.signal,
+        onProgress: terminal.onProgress,
+      },
+      runtime,
+    )
+    await write(result, output, terminal.signal)
+    const milliseconds = performance.now() - started
+    terminal.print({ output, record: recordPath(output), milliseconds, ...summary(result) }, () =>
+      [
+        formatRecord(result.record),
+        `Wrote ${output}, ${recordPath(output)} in ${formatMilliseconds(milliseconds)}.`,
+      ].join('\n\n'),
+    )
+    return 0
+  },
+})
+
+/** Options that need no file, so that mistakes in them show at once. */
+function readChoices(options: Options): QuantizeOptions {
+  const activations = oneOf('activations', options.activations, ACTIVATIONS)
+  if (activations !== 'none' && options.data === undefined)
+    fail(
+      'INVALID_ARGUMENT',
+      'Option --data: is needed to see the ranges of activations. Give some samples, or --activations none.',
+    )
+  if (activations === 'none')
+    for (const name of ['calibration', 'equalize', 'balance', 'correct-biases', 'keep-activations'] as const)
+      if (options[name] !== undefined && options[name] !== false)
+        fail('INVALID_ARGUMENT', `Option --${name}: is for activations; with --activations none there are none.`)
+  return {
+    activations,
+    weights: oneOf('weights', options.weights, WEIGHTS),
+    calibration: oneOf('calibration', options.calibration, CALIBRATION_METHODS),
+    perChannel: options['per-tensor'] ? false : undefined,
+    reduceRange: options['reduce-range'],
+    equalize: options.equalize,
+    balance: options.balance,
+    correctBiases: options['correct-biases'],
+    keepRemovableActivations: options['keep-activations'],
+    only: options.only,
+    skip: options.skip,
+    seed: options.seed,
+  }
+}
+
+async function dataFor(options: Options, model: Model, signal: AbortSignal): Promise<QuantizeOptions['data']> {
+  const dataset = await openData(options, model)
+  if (!dataset) return undefined
+  if (dataset.size === 0) fail('INVALID_DATA', `Dataset '${dataset.name}' is empty.`)
+  return calibrationFeeds(model, dataset, {
+    preprocess: readPreprocess(options.preprocess, model),
+    batch: options.batch,
+    limit: options.limit ?? QUANTIZATION_SAMPLES,
+    seed: options.seed,
+    signal,
+  })
+}
+
+async function write({ model, record }: Quantized, output: string, signal: AbortSignal): Promise<void> {
+  const files = new StagedFiles()
+  try {
+    await stageModel(files, model, output, { signal })
+    await files.writeText(recordPath(output), `${JSON.stringify(record, null, 2)}\n`)
+    files.commit()
+  } finally {
+    files.discard()
+  }
+}
+
+function summary({ record }: Quantized) {
+  const { before, after, layers, skips, warnings } = record
+  return { before, after, layers, skips, warnings }
+}
