@@ -116,26 +116,40 @@ export function groupOf(graph: Graph, name: string, groups: readonly ParameterGr
 export function unshareBatchNorms(model: Model): Model {
   const clone = cloneModel(model)
   const { graph } = clone
-  const uses = new Map<string, number>()
-  for (const node of graph.nodes) for (const name of node.inputs) uses.set(name, (uses.get(name) ?? 0) + 1)
+  const index = new GraphIndex(graph)
   const names = new NameGenerator(graph)
   const taken = new Set<string>()
   for (const node of graph.nodes) {
     if (node.opType !== 'BatchNormalization' || node.domain !== '') continue
+    // What computes one of its parameters from the others belongs to it.
+    const own = parameterNodes(index, node)
+    const once = (name: string): boolean => node.inputs.filter((input) => input === name).length === 1
     node.inputs = node.inputs.map((name, position) => {
       const tensor = position > 0 ? graph.initializers.get(name) : undefined
-      if (!tensor || (uses.get(name) ?? 0) < 2) return name
-      if (
-        !taken.has(name) &&
-        graph.nodes.every((user) => user.opType === 'BatchNormalization' || !user.inputs.includes(name))
-      ) {
+      if (!tensor) return name
+      const others = index.users(name).filter((user) => user !== node && !own.has(user))
+      if (others.length === 0 && once(name)) return name
+      if (!taken.has(name) && others.every((user) => user.opType === 'BatchNormalization')) {
         taken.add(name)
         return name
       }
-      const own = names.fresh(name)
-      graph.initializers.set(own, tensor)
-      return own
+      const copy = names.fresh(name)
+      graph.initializers.set(copy, tensor)
+      return copy
     })
   }
   return clone
+}
+
+/** Nodes that compute the parameters of a batch normalisation. */
+function parameterNodes(index: GraphIndex, norm: Node): ReadonlySet<Node> {
+  const found = new Set<Node>()
+  const open = norm.inputs.slice(1)
+  for (let name = open.pop(); name !== undefined; name = open.pop()) {
+    const producer = index.producer(name)
+    if (!producer || found.has(producer)) continue
+    found.add(producer)
+    open.push(...producer.inputs)
+  }
+  return found
 }

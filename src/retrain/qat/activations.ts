@@ -30,6 +30,8 @@ export type ActivationQuantizer = {
   }
   /** What it starts from, and the type and bits. */
   readonly step: ActivationStep
+  /** The value of its scale in the graph. */
+  readonly scaleValue: string
 }
 
 /** How an activation's quantizer is chosen. */
@@ -81,17 +83,28 @@ export function createActivationQuantizer(
   }
   const learnScale = (): string =>
     learn('scale', scale, { gradientScale: 1 / Math.sqrt(elements * (most - zero)), least: EPSILON })
-  if (algorithm === 'lsq') return { tensor, algorithm, parameters: { scale: learnScale() }, step }
-  if (algorithm === 'lsq+') {
-    if (isSymmetric) return { tensor, algorithm, parameters: { scale: learnScale() }, step }
+  if (algorithm !== 'ulq') {
+    const scaleValue = learnScale()
+    const common = { tensor, algorithm, step, scaleValue }
+    if (algorithm === 'lsq' || isSymmetric) return { ...common, parameters: { scale: scaleValue } }
     const offset = learn('offset', (least - zero) * scale, { most: 0 })
-    return { tensor, algorithm, parameters: { scale: learnScale(), offset }, step }
+    return { ...common, parameters: { scale: scaleValue, offset } }
   }
+  const prefix = `fake_quant/${tensor}/range`
+  const perStep = (width: string, count: number): string => writer.op('Div', [width, writer.number(count)], prefix)
   const clipMax = learn('clip_max', (most - zero) * scale, { least: EPSILON })
   const isFixed = isSymmetric || (fixedMin ?? (isPositive || zero === least))
-  if (isFixed) return { tensor, algorithm, parameters: { clipMax }, step }
+  if (isFixed)
+    return {
+      tensor,
+      algorithm,
+      parameters: { clipMax },
+      step,
+      scaleValue: perStep(clipMax, isSymmetric ? most : most - least),
+    }
   const clipMin = learn('clip_min', Math.min(0, (least - zero) * scale), { most: 0 })
-  return { tensor, algorithm, parameters: { clipMax, clipMin }, step }
+  const scaleValue = perStep(writer.op('Sub', [clipMax, clipMin], prefix), most - least)
+  return { tensor, algorithm, parameters: { clipMax, clipMin }, step, scaleValue }
 }
 
 /** Adds the nodes of a quantizer. @returns the value that takes the place of `x`. */
@@ -100,25 +113,21 @@ export function emitActivationQuantizer(
   quantizer: ActivationQuantizer,
   { x, output, isPositive, prefix }: { x: string; output?: string | undefined; isPositive: boolean; prefix: string },
 ): string {
-  const { parameters, step } = quantizer
+  const { parameters, step, scaleValue: size } = quantizer
   const { least, most, zero, isSymmetric } = gridOf(step)
   const levels = most - least
   const bounds = (low: number, high: number): [string, string] => [writer.number(low), writer.number(high)]
-  const steps = (scale: string, low: number, high: number): string => {
-    const { y, nodes } = writer.fakeQuantize(x, scale, bounds(low, high), prefix, output)
+  const { clipMax, clipMin, offset } = parameters
+  if (clipMin === undefined && offset === undefined) {
+    const isRange = clipMax !== undefined && !isSymmetric
+    const [low, high] = isRange ? [0, levels] : [least - zero, most - zero]
+    const { y, nodes } = writer.fakeQuantize(x, size, bounds(low, high), prefix, output)
     addStepRules(writer.rules, nodes, isPositive && low <= 0)
     return y
   }
-  const { clipMax, clipMin, scale, offset } = parameters
-  if (clipMax !== undefined && clipMin === undefined) {
-    const count = isSymmetric ? most : levels
-    return steps(writer.op('Div', [clipMax, writer.number(count)], prefix), isSymmetric ? least : 0, count)
-  }
-  if (scale !== undefined && offset === undefined) return steps(scale, least - zero, most - zero)
-  const [low, high] = clipMin !== undefined ? [clipMin, clipMax!] : [offset!, undefined]
+  const low = clipMin ?? offset!
   const width = writer.number(levels)
-  const size = scale ?? writer.op('Div', [writer.op('Sub', [high!, low], prefix), width], prefix)
-  const anchor = high ?? writer.op('Add', [low, writer.op('Mul', [size, width], prefix)], prefix)
+  const anchor = clipMax ?? writer.op('Add', [low, writer.op('Mul', [size, width], prefix)], prefix)
   return emitMoving(writer, { x, output, prefix, size, low, anchor, width })
 }
 

@@ -34,9 +34,10 @@ import {
   emitActivationQuantizer,
   type Groups,
 } from './activations.ts'
+import { roundBias } from './biases.ts'
 import { checkQuantizerOptions, type LayerQatOptions, type QuantizerOptions } from './options.ts'
 import { asGradientRules } from './rules.ts'
-import { addWeightQuantizer, type WeightQuantizer } from './weights.ts'
+import { addWeightQuantizer, type PlacedWeight, type WeightQuantizer } from './weights.ts'
 import { FakeQuantWriter } from './writer.ts'
 
 /** A network in its training form. */
@@ -89,6 +90,7 @@ export function toFakeQuantized(
   maker.quantizeWeights()
   maker.quantizeConstants()
   maker.quantizeActivations()
+  maker.roundBiases()
   sortNodes(graph)
   return {
     model: clone,
@@ -115,7 +117,7 @@ class Maker {
   readonly frozen: string[] = []
   /** By the tensor whose scale they are. */
   readonly activations = new Map<string, ActivationQuantizer>()
-  readonly weights: { readonly quantizer: WeightQuantizer; readonly value: string }[] = []
+  readonly weights: PlacedWeight[] = []
   readonly #graph: Graph
   readonly #index: GraphIndex
   readonly #planned: GraphIndex
@@ -123,7 +125,7 @@ class Maker {
   /** Steps by node. */
   readonly #chosen: ReadonlyMap<string, QuantizeStep>
   /** Values of quantized weights, by weight and kind. */
-  readonly #rounded = new Map<string, string>()
+  readonly #rounded = new Map<string, PlacedWeight>()
   readonly #shapes: Shapes
   readonly #options: QuantizerOptions
   readonly #steps: ReadonlyMap<string, ActivationStep>
@@ -168,10 +170,9 @@ class Maker {
       // Layers that share a weight share its scales.
       const key = JSON.stringify([source, algorithm, quantization.type, quantization.bits, quantization.axis])
       const known = this.#rounded.get(key)
-      if (known !== undefined) {
-        const { scale } = this.weights.find(({ value }) => value === known)!.quantizer
-        this.weights.push({ quantizer: { node: name, weight: source, algorithm, quantization, scale }, value: known })
-        node.inputs[at] = known
+      if (known) {
+        this.weights.push({ ...known, quantizer: { ...known.quantizer, node: name } })
+        node.inputs[at] = known.value
         continue
       }
       const added = addWeightQuantizer(this.writer, { node: name, weight: source, quantization }, algorithm, {
@@ -179,7 +180,7 @@ class Maker {
         rate: this.#rate,
         initial,
       })
-      this.#rounded.set(key, added.value)
+      this.#rounded.set(key, added)
       this.weights.push(added)
       node.inputs[at] = added.value
     }
@@ -219,6 +220,20 @@ class Maker {
       const output = this.writer.fresh(`${tensor}/rounded`)
       for (const user of this.#index.users(tensor)) this.#readInstead(user, tensor, output)
       emitActivationQuantizer(this.writer, quantizer, { x: tensor, output, isPositive, prefix })
+    }
+  }
+
+  /** Biases are stored in steps of the scales of input and weight multiplied, which few bits make coarse. */
+  roundBiases(): void {
+    for (const { quantizer, scaleValue } of this.weights) {
+      const input = this.#steps.get(this.#planned.node(quantizer.node)?.inputs[0] ?? '')
+      const activation = input && this.activations.get(this.#rootOf(input).tensor)
+      if (!activation) continue
+      const scales = { activation: activation.scaleValue, weight: scaleValue }
+      const node = this.#node(quantizer.node)
+      const [user, ...others] = this.#index.users(node.outputs[0]!)
+      const isFolded = user?.opType === 'BatchNormalization' && others.length === 0 && !this.#planned.node(user.name)
+      this.frozen.push(...roundBias(this.writer, node, isFolded ? user : undefined, scales))
     }
   }
 

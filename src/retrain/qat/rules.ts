@@ -68,7 +68,7 @@ export function addIdentityRules(rules: NodeRules, nodes: FakeQuantNodes): void 
 
 /** Nothing of the scale is learned and nothing is clipped: AMCT's `arq_retrain`. */
 export function addPassingRules(rules: NodeRules, { multiply, divide }: { multiply: string; divide: string }): void {
-  for (const name of [multiply, divide]) rules.set(name, ({ gradients: [g] }) => [g])
+  for (const name of [multiply, divide]) addFirstOnlyRule(rules, name)
 }
 
 /**
@@ -97,13 +97,18 @@ export function addRangeRules(rules: NodeRules, nodes: FakeQuantNodes): void {
   rules.set(nodes.divide, ({ gradients: [g] }) => [g])
 }
 
+/** The gradient goes to the first operand unchanged, to others none. */
+export function addFirstOnlyRule(rules: NodeRules, node: string): void {
+  rules.set(node, ({ gradients: [g] }) => [g])
+}
+
 /** Where(true, value, anchor): gives the value, and its gradient to the anchor. */
 export function addAnchorRule(rules: NodeRules, node: string): void {
   rules.set(node, ({ gradients: [g] }) => [undefined, undefined, g])
 }
 
 /** Operators that fake quantization is made of. */
-const OPERATORS = ['Clip', 'Div', 'Mul', 'Where'] as const
+const OPERATORS = ['Add', 'Clip', 'Div', 'Mul', 'Where'] as const
 
 /** Rules for `gradient`: those of the named nodes, and the standard ones for all others of the same operators. */
 export function asGradientRules(rules: NodeRules): GradientRules {

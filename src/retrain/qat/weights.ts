@@ -39,13 +39,20 @@ function scaleShape(shape: readonly number[], axis: number | null): number[] {
   return axis === null ? [] : shape.map((extent, at) => (at === axis ? extent : 1))
 }
 
-/** Puts a quantizer between a weight and its layer. @returns it, and the value that takes the weight's place. */
+/** A quantizer in a graph: the value that takes the weight's place, and that of the scales. */
+export interface PlacedWeight {
+  readonly quantizer: WeightQuantizer
+  readonly value: string
+  readonly scaleValue: string
+}
+
+/** Puts a quantizer between a weight and its layer. */
 export function addWeightQuantizer(
   writer: FakeQuantWriter,
   { node, weight, quantization }: Pick<WeightQuantizer, 'node' | 'weight' | 'quantization'>,
   algorithm: QatWeightAlgorithm,
   { groups, rate, initial }: { groups: Groups; rate: number; initial: InitialScale },
-): { readonly quantizer: WeightQuantizer; readonly value: string } {
+): PlacedWeight {
   const tensor = writer.graph.initializers.get(weight)!
   const { axis } = quantization
   const limit = weightLimit(quantization)
@@ -55,7 +62,7 @@ export function addWeightQuantizer(
     const divide = writer.node('Div', [weight, scale], prefix)
     const multiply = writer.node('Mul', [writer.op('Round', [divide.value], prefix), scale], prefix)
     addPassingRules(writer.rules, { divide: divide.name, multiply: multiply.name })
-    return { quantizer: { node, weight, algorithm, quantization }, value: multiply.value }
+    return { quantizer: { node, weight, algorithm, quantization }, value: multiply.value, scaleValue: scale }
   }
   const first = INITIAL[algorithm === 'ulq' ? 'magnitude' : initial](tensor, axis, limit)
   const scale = writer.constant(`${node}/weight_scale`, Tensor.of(first, scaleShape(tensor.shape, axis)))
@@ -66,7 +73,7 @@ export function addWeightQuantizer(
   const { y, nodes } = writer.fakeQuantize(weight, scale, bounds, prefix)
   if (algorithm === 'lsq') addStepRules(writer.rules, nodes, false)
   else addIdentityRules(writer.rules, nodes)
-  return { quantizer: { node, weight, algorithm, scale, quantization }, value: y }
+  return { quantizer: { node, weight, algorithm, scale, quantization }, value: y, scaleValue: scale }
 }
 
 /** max |w| / limit over each channel; 1 where that is next to nothing. */
