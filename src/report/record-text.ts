@@ -12,8 +12,9 @@ export function formatRanks(ranks: Readonly<Record<string, number>>): string {
   return entries.map(([role, rank]) => `${role} ${rank}`).join(', ')
 }
 
-/** A table of the layers that were changed: method, ranks, parameters, MACs and error. */
+/** A table of the layers that were changed: method, ranks, parameters, MACs and error; of quantized ones the bytes. */
 export function formatLayers(layers: readonly LayerRecord[]): string {
+  if (layers.some(({ bytes }) => bytes !== undefined)) return formatQuantized(layers)
   const withOutput = layers.some((layer) => layer.outputError !== undefined)
   const columns = [
     'layer',
@@ -40,6 +41,34 @@ export function formatLayers(layers: readonly LayerRecord[]): string {
     ...(withOutput ? [layer.outputError === undefined ? '' : formatError(layer.outputError)] : []),
   ])
   return formatTable(columns, rows)
+}
+
+function formatQuantized(layers: readonly LayerRecord[]): string {
+  const rows = layers.map(({ name, op, method, parameters, bytes, macs, relativeError, sqnr }) => [
+    name,
+    op,
+    method,
+    formatCount(parameters.before),
+    bytes ? formatBytes(bytes.before) : '',
+    bytes ? formatBytes(bytes.after) : '',
+    formatCount(macs.before),
+    formatError(relativeError),
+    typeof sqnr === 'number' ? `${sqnr.toFixed(1)} dB` : 'exact',
+  ])
+  return formatTable(
+    [
+      'layer',
+      'op',
+      'integers',
+      right('parameters'),
+      right('bytes'),
+      right('after'),
+      right('MACs'),
+      right('weight error'),
+      right('weight SQNR'),
+    ],
+    rows,
+  )
 }
 
 /** Layers left alone, one line per reason with the names it holds for. */
