@@ -3,7 +3,10 @@ import {
   type Cost,
   FORM_NAMES,
   type FormName,
+  findQuantizable,
   findSites,
+  isQuantized,
+  normalizeLinear,
   type Site,
   type Skip,
   siteCost,
@@ -48,7 +51,7 @@ export type InspectedLayer = {
   /** Of the weight, batch 1; `null` when shapes were not observed. */
   readonly macs: number | null
   /** Per method: `true` when it can take this layer, else the reason. */
-  readonly methods: { readonly [form in FormName]: true | string }
+  readonly methods: { readonly [method in FormName | 'quantize']: true | string }
 }
 
 /** What {@link inspect} returns. */
@@ -92,6 +95,7 @@ export async function inspect(
   }
   const { sites, skips } = findSites(prepared, shapes)
   const { parameters, bytes, macs } = modelCost(prepared, shapes)
+  const quantizable = whatQuantizes(prepared, shapes)
   return {
     irVersion: model.irVersion,
     opsets: Object.fromEntries([...model.opsets].map(([domain, version]) => [domain || 'ai.onnx', version])),
@@ -100,7 +104,7 @@ export async function inspect(
     outputs: prepared.graph.outputs.map(describeValue),
     operators: countOperators(model),
     cost: { parameters, bytes, macs },
-    layers: sites.map(describeSite),
+    layers: sites.map((site) => describeSite(site, quantizable)),
     skips,
     warnings,
   }
@@ -120,7 +124,21 @@ function countOperators(model: Model): Record<string, number> {
   return Object.fromEntries([...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)))
 }
 
-function describeSite(site: Site): InspectedLayer {
+/** What quantization says to nodes, by name. */
+function whatQuantizes(model: Model, shapes: ReadonlyMap<string, ObservedValue>): ReadonlyMap<string, true | string> {
+  const clone = normalizeLinear(model, shapes)
+  // It would be lifted first; whether that is possible is seen then.
+  clone.opsets.set('', Math.max(clone.opsets.get('') ?? 1, 13))
+  if (isQuantized(clone))
+    return new Map(clone.graph.nodes.map((node) => [node.name, 'The model is quantized already.']))
+  const { nodes, skips } = findQuantizable(clone, shapes)
+  return new Map<string, true | string>([
+    ...skips.map(({ name, reason }): [string, string] => [name, reason]),
+    ...nodes.map(({ name }): [string, true] => [name, true]),
+  ])
+}
+
+function describeSite(site: Site, quantizable: ReadonlyMap<string, true | string>): InspectedLayer {
   const cost = siteCost(site)
   const answer = (form: FormName): true | string => {
     const variants = variantsOf(form, site)
@@ -138,6 +156,9 @@ function describeSite(site: Site): InspectedLayer {
     parameters: site.weight.size + (site.bias?.size ?? 0),
     bytes: site.weight.byteLength + (site.bias?.byteLength ?? 0),
     macs: cost.macs,
-    methods: Object.fromEntries(FORM_NAMES.map((form) => [form, answer(form)])) as Record<FormName, true | string>,
+    methods: {
+      ...(Object.fromEntries(FORM_NAMES.map((form) => [form, answer(form)])) as Record<FormName, true | string>),
+      quantize: quantizable.get(site.name) ?? 'Its input was not observed.',
+    },
   }
 }

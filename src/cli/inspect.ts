@@ -70,7 +70,7 @@ function layerTable(layers: Inspection['layers']): string {
 }
 
 /** Methods that are meant for linear layers, too. */
-const LINEAR_METHODS: ReadonlySet<string> = new Set(['svd', 'tt'])
+const LINEAR_METHODS: ReadonlySet<string> = new Set(['svd', 'tt', 'quantize'])
 
 /** Each reason once, with the layers it holds for; not that a method is for another kind of layer altogether. */
 function describeRefusals({ layers, skips }: Inspection): string {

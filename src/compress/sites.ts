@@ -127,6 +127,8 @@ function siteOf(
     if (facts.kind === 'linear' && index.constant(node.inputs[0] ?? ''))
       return 'Its weight is the left operand; only right ones are decomposed.'
     const producer = index.producer(weightName)
+    if (producer?.opType === 'DequantizeLinear' && index.constant(producer.inputs[0]!))
+      return 'Its weight is quantized already.'
     return producer && !dependsOnInput(weightName, index, graph)
       ? `Its weight is computed by ${producer.opType} '${producer.name}'.`
       : 'Both its operands are activations; it has no weight.'

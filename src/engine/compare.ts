@@ -182,8 +182,10 @@ async function load(
   const { layers = true } = options
   if (layers) {
     const others = new Set(b.graph.nodes.flatMap((node) => node.outputs))
+    const restored = restoredValues(b)
     for (const name of a.graph.nodes.flatMap((node) => node.outputs))
-      if (name !== '' && others.has(name) && !pairs.has(name) && observed.has(name)) pairs.set(name, name)
+      if (name !== '' && others.has(name) && !pairs.has(name) && observed.has(name))
+        pairs.set(name, restored.get(name) ?? name)
   }
   const order = a.graph.nodes.flatMap((node) => node.outputs).filter((name) => pairs.has(name))
   // Outputs that are inputs or constants come from no node.
@@ -197,6 +199,23 @@ async function load(
     await left.release()
     throw error
   }
+}
+
+/**
+ * What a quantized value is read as, by its name before: the end of its QuantizeLinear and DequantizeLinear. Where the
+ * integers' limits stand for a Relu, the value before them is not clipped yet.
+ */
+function restoredValues(model: Model): Map<string, string> {
+  const { nodes } = model.graph
+  const quantized = new Map<string, string>()
+  for (const { opType, inputs, outputs } of nodes)
+    if (opType === 'QuantizeLinear') quantized.set(outputs[0]!, inputs[0]!)
+  const restored = new Map<string, string>()
+  for (const { opType, inputs, outputs } of nodes) {
+    const source = opType === 'DequantizeLinear' ? quantized.get(inputs[0]!) : undefined
+    if (source !== undefined) restored.set(source, outputs[0]!)
+  }
+  return restored
 }
 
 const quoted = (names: readonly string[]): string => names.map((name) => `'${name}'`).join(', ')

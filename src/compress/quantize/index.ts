@@ -51,6 +51,7 @@ export { describeScheme, recordQuantize } from './record.ts'
 export {
   assertFloatModel,
   findQuantizable,
+  isQuantized,
   type ObservedValues,
   outputChannels,
   type Quantizable,
@@ -58,6 +59,7 @@ export {
   type QuantizableOptions,
   type QuantizableTensor,
 } from './regions.ts'
+export * from './rollback/index.ts'
 export { INTEGER_TYPES, type IntegerFacts, type IntegerType, type Quantization, type Range } from './scheme.ts'
 export {
   type ActivationStep,
@@ -66,6 +68,7 @@ export {
   type QuantizePlan,
   type QuantizeStep,
 } from './step.ts'
+export * from './targets/index.ts'
 export * from './weight-only/index.ts'
 export {
   dequantizeWeight,

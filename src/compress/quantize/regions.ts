@@ -88,16 +88,26 @@ export function findQuantizable(model: Model, shapes: ObservedValues, options: Q
   return new Finder(model, shapes, options).find()
 }
 
+/** Whether a model has operators that only quantization brings. */
+export function isQuantized(model: Model): boolean {
+  return quantizedOperators(model).size > 0
+}
+
+function quantizedOperators(model: Model): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>()
+  forEachModelNode(model, ({ opType }) => {
+    if (QUANTIZED_OPERATORS.has(opType)) counts.set(opType, (counts.get(opType) ?? 0) + 1)
+  })
+  return counts
+}
+
 /**
  * Throws for a model that has integer layers already.
  *
  * @throws WhittleError `INVALID_ARGUMENT` naming the operators that say so.
  */
 export function assertFloatModel(model: Model): void {
-  const counts = new Map<string, number>()
-  forEachModelNode(model, ({ opType }) => {
-    if (QUANTIZED_OPERATORS.has(opType)) counts.set(opType, (counts.get(opType) ?? 0) + 1)
-  })
+  const counts = quantizedOperators(model)
   if (counts.size === 0) return
   const found = [...counts].map(([op, count]) => `${count} ${op}`).join(', ')
   fail(
