@@ -120,6 +120,16 @@ const CHECKS = [
       return ['training.py', jsonFile('training.json', await trainingJob(folder, BUNDLED))]
     },
   },
+  {
+    name: 'quantization: integers, scales and zero points against onnxruntime.quantization, from the same ranges',
+    modules: ['numpy', 'onnx', 'onnxruntime'],
+    args: async () => {
+      const { quantizationCases } = await import('./quantization.mjs')
+      const resnet = existsSync(MODEL) ? MODEL : undefined
+      const cases = await quantizationCases(folder, resnet, join(SHARED, 'data', 'cifar10'))
+      return ['quantization.py', jsonFile('quantization.json', cases)]
+    },
+  },
 ]
 
 async function runCheck({ modules, refusal, args, compare }, python) {
@@ -143,7 +153,7 @@ async function runCheck({ modules, refusal, args, compare }, python) {
 let failed = 0
 let skipped = 0
 try {
-  const python = await findPython(['numpy', 'scipy', 'onnx', 'torch', 'tensorly'])
+  const python = await findPython(['numpy', 'scipy', 'onnx', 'onnxruntime', 'torch', 'tensorly'])
   for (const check of CHECKS) {
     const started = performance.now()
     const result = await runCheck(check, python)
