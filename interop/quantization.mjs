@@ -72,7 +72,7 @@ export async function quantizationCases(folder, resnet, cifar) {
   ]
   if (resnet) {
     const model = await loadModel(resnet)
-    const data = calibrationFeeds(model, datasets.cifar10(cifar, { split: 'train' }), {
+    const data = calibrationFeeds(model, await datasets.cifar10(cifar, { split: 'train' }), {
       preprocess: 'imagenet',
       limit: 64,
     })

@@ -58,7 +58,8 @@ export function affineParameters(range: Range, options: AffineOptions): { scale:
     max = Math.max(max, -min)
     min = -max
   }
-  const scale = (max - min) / (most - least)
+  // The width is a float32, as in ONNX Runtime, so that equal ranges give equal scales to the last bit.
+  const scale = Math.fround(max - min) / (most - least)
   if (scale < LEAST_SCALE) return { scale: 1, zeroPoint: 0 }
   const zeroPoint = symmetric ? roundHalfToEven((least + most) / 2) : roundHalfToEven(least - min / scale)
   return { scale: Math.fround(scale), zeroPoint: Math.min(Math.max(zeroPoint, least), most) }

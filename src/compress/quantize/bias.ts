@@ -35,7 +35,10 @@ export function biasSafeScales(
   }
   let raised: number[] | undefined
   for (const [at, scale] of scales.entries()) {
-    const least = (ROOM * (2 * largest[at]!)) / (2 * MOST)
+    // In float32 for single channels and in float64 for a whole weight, as ONNX Runtime does.
+    const reach =
+      scales.length > 1 ? Math.fround(Math.fround(ROOM) * Math.fround(2 * largest[at]!)) : ROOM * (2 * largest[at]!)
+    const least = reach / (2 * MOST)
     const product = inputScale * scale
     if (product >= least || product <= 0) continue
     raised ??= [...scales]
