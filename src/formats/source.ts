@@ -20,6 +20,9 @@ export interface TextSource {
   readonly places: WeakMap<object, ReadonlyMap<string | number, Place>>
 }
 
+/** Key of the place where a container itself starts. */
+export const SELF = -1
+
 /** Longest text that is read, in UTF-16 units; a record of a million channels has about 60 million. */
 export const MAX_TEXT_LENGTH = 2 ** 27
 
@@ -34,9 +37,13 @@ export function createSource(text: string, fileName: string): TextSource {
   return { fileName, places: new WeakMap() }
 }
 
-/** `FILE:LINE:COLUMN` of a key in a container that was read; `FILE` alone when no place is known. */
+/**
+ * `FILE:LINE:COLUMN` of a key in a container that was read; of the container when it has no such key; `FILE` alone when
+ * no place is known.
+ */
 export function placeOf(source: TextSource, container: object, key: string | number): string {
-  return describePlace(source.fileName, source.places.get(container)?.get(key))
+  const places = source.places.get(container)
+  return describePlace(source.fileName, places?.get(key) ?? places?.get(SELF))
 }
 
 /** `FILE:LINE:COLUMN`, or `FILE` alone without a place. */

@@ -1,7 +1,7 @@
 /** JSON with the place of every key and element, so that errors name their line, and with repeated keys refused. */
 import { type DocumentNode, parse, type ValueNode } from '@humanwhocodes/momoa'
 import { fail, messageOf } from '../../core/index.ts'
-import { createSource, describePlace, type Place, type TextSource } from '../source.ts'
+import { createSource, describePlace, type Place, SELF, type TextSource } from '../source.ts'
 
 /** A JSON value; objects are maps, for keys come from foreign files. */
 export type JsonValue = null | boolean | number | string | JsonList | JsonMap
@@ -72,7 +72,7 @@ function convert(node: ValueNode, source: TextSource): JsonValue {
       return list
     }
     case 'Object': {
-      const places = new Map<string | number, Place>()
+      const places = new Map<string | number, Place>([[SELF, node.loc.start]])
       const map = new Map<string, JsonValue>()
       for (const { name, value } of node.members) {
         const key = name.type === 'String' ? name.value : name.name

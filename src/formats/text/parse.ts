@@ -5,7 +5,7 @@
  * of a field that has one, or a second member of a `oneof`, is an error here unless asked otherwise.
  */
 import { fail } from '../../core/index.ts'
-import { createSource, describePlace, type Place, type TextSource } from '../source.ts'
+import { createSource, describePlace, type Place, SELF, type TextSource } from '../source.ts'
 import { Lexer, type Token } from './lexer.ts'
 import { describeType, readBool, readEnum, readFloat, readInteger, type Scalar } from './scalars.ts'
 import type { FieldSchema, FieldType, MessageOf, MessageSchema } from './schema.ts'
@@ -72,6 +72,7 @@ class Parser {
   message(schema: MessageSchema, start: Place, end: string, into: Fields): void {
     const places = new Map(this.#source.places.get(into))
     this.#source.places.set(into, places)
+    if (end !== '') places.set(SELF, start)
     for (const [name, field] of Object.entries(schema.fields)) if (field.label === 'repeated') into[name] ??= []
     for (;;) {
       if (this.#token.kind === 'end') {
