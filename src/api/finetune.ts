@@ -10,6 +10,7 @@ import {
   finetuneNetwork,
   type HistoryEntry,
 } from '../train/index.ts'
+import { type QatOptions, type TrainedQuantized, trainQuantized } from './qat.ts'
 import type { Runtime } from './runtime.ts'
 
 /** What fine-tuning did, beside what every record says. */
@@ -26,9 +27,19 @@ export type FinetuneRecord = CompressionRecord & {
 
 /** What {@link finetune} returns. */
 export interface Tuned {
-  /** The given model with new weights: same nodes, same names, nothing of training in it. */
+  /**
+   * The given model with new weights: same nodes, same names, nothing of training in it. With `qat` it is quantized.
+   */
   readonly model: Model
   readonly record: FinetuneRecord
+  /** With `qat`: the plan, the trained network in float, and the one that was trained. */
+  readonly quantized?: TrainedQuantized | undefined
+}
+
+/** Options of {@link finetune}. */
+export interface TuneOptions extends FinetuneOptions {
+  /** Trains with rounding, and quantizes: `true` for 8 bits each. The result's model is the one to deploy. */
+  readonly qat?: boolean | QatOptions | undefined
 }
 
 /** What fine-tuning runs on: the engine, and what the platform adds. */
@@ -42,25 +53,43 @@ export type TrainingRuntime = Pick<Runtime, 'evaluator'> & Pick<FinetuneRuntime,
  * @throws WhittleError as `finetuneNetwork`: `INVALID_ARGUMENT`, `INVALID_DATA`, `UNSUPPORTED` for operators without
  *   gradient, `NOT_FINITE` naming step and layer, `PLAN_MISMATCH` for a checkpoint of another run, `ABORTED`.
  */
-export async function finetune(model: Model, options: FinetuneOptions, runtime: TrainingRuntime): Promise<Tuned> {
+export async function finetune(model: Model, options: TuneOptions, runtime: TrainingRuntime): Promise<Tuned> {
   const { evaluator, checkpoints, loader } = runtime
-  const result = await finetuneNetwork(model, options, {
+  const { qat, ...training } = options
+  const context: FinetuneRuntime = {
     evaluator,
     observe: (network, shapes) => observeShapes(evaluator, network, { ...shapes, signal: options.signal }),
     checkpoints,
     loader,
-  })
+  }
+  if (qat) {
+    const quantized = await trainQuantized(model, qat === true ? {} : qat, training, context)
+    return { model: quantized.model, record: quantizedRecord(model, quantized), quantized }
+  }
+  const result = await finetuneNetwork(model, training, context)
   return { model: result.model, record: await recordOf(model, result, runtime) }
+}
+
+/** The record of quantization with that of training. */
+function quantizedRecord(model: Model, { record, training }: TrainedQuantized): FinetuneRecord {
+  const own = [...training.frozen, ...training.unreached].filter((name) => model.graph.initializers.has(name))
+  const skips = skipsOf({
+    frozen: own.filter((name) => training.frozen.includes(name)),
+    unreached: own.filter((name) => training.unreached.includes(name)),
+  })
+  return {
+    ...record,
+    skips: [...record.skips, ...skips],
+    measured: measurementsOf(training),
+    warnings: [...record.warnings, ...training.warnings],
+    ...progressOf(training),
+  }
 }
 
 async function recordOf(model: Model, result: Finetuned, { evaluator }: TrainingRuntime): Promise<FinetuneRecord> {
   const { parameters, bytes, macs } = modelCost(model, await observeShapes(evaluator, model).catch(() => new Map()))
-  const { frozen, unreached, warnings, milliseconds } = result
-  const skips: Skip[] = [
-    ...frozen.map((name) => ({ name, reason: 'It is frozen.' })),
-    ...unreached.map((name) => ({ name, reason: 'It has no influence on the loss.' })),
-  ]
-  const busy = milliseconds.training + milliseconds.waiting
+  const { warnings } = result
+  const skips = skipsOf(result)
   const cost = { parameters, bytes, macs }
   return {
     whittle: VERSION,
@@ -73,10 +102,25 @@ async function recordOf(model: Model, result: Finetuned, { evaluator }: Training
     skips,
     measured: measurementsOf(result),
     warnings,
-    history: result.history,
-    steps: result.steps,
-    bestStep: result.bestStep,
-    samplesPerSecond: result.samplesPerSecond,
+    ...progressOf(result),
+  }
+}
+
+function skipsOf({ frozen, unreached }: Pick<Finetuned, 'frozen' | 'unreached'>): Skip[] {
+  return [
+    ...frozen.map((name) => ({ name, reason: 'It is frozen.' })),
+    ...unreached.map((name) => ({ name, reason: 'It has no influence on the loss.' })),
+  ]
+}
+
+function progressOf(result: Finetuned): Omit<FinetuneRecord, keyof CompressionRecord> {
+  const { history, steps, bestStep, samplesPerSecond, milliseconds } = result
+  const busy = milliseconds.training + milliseconds.waiting
+  return {
+    history,
+    steps,
+    bestStep,
+    samplesPerSecond,
     idleShare: busy > 0 ? milliseconds.waiting / busy : 0,
     milliseconds,
   }

@@ -15,9 +15,10 @@ export {
   type DecomposeOptions,
   decompose,
 } from './decompose.ts'
-export { type FinetuneRecord, finetune, type TrainingRuntime, type Tuned } from './finetune.ts'
+export { type FinetuneRecord, finetune, type TrainingRuntime, type Tuned, type TuneOptions } from './finetune.ts'
 export { type InspectedLayer, type InspectedValue, type Inspection, type InspectOptions, inspect } from './inspect.ts'
 export { prepareModel } from './prepare.ts'
+export { type QatBits, type QatOptions, startQat, type TrainedQuantized, trainQuantized } from './qat.ts'
 export {
   finishQuantization,
   planFrom,

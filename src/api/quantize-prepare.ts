@@ -45,12 +45,8 @@ export async function prepareForQuantization(
   runtime: Pick<Runtime, 'evaluator'>,
 ): Promise<PreparedForQuantization> {
   const { inputShapes, signal } = options
-  assertFloatModel(model)
-  const checked = await prepareModel(model, runtime, options)
-  const wide = (options.types ?? []).some((type) => INTEGER_TYPES[type].bits !== 8)
-  const { model: lifted, warning } = lift(checked, wide ? 21 : 13)
   const context = { evaluator: runtime.evaluator, signal }
-  const { model: plain } = await runPasses(lifted, [removeIdentity], context)
+  const { model: plain, warnings } = await prepareUnfolded(model, options, runtime)
   const batchNorms = batchNormStatistics(plain)
   const { model: folded } = await runPasses(plain, [foldBatchNorm, removeIdentity, removeUnused], context)
   const shapes = await observeShapes(runtime.evaluator, folded, { inputShapes, signal })
@@ -58,8 +54,46 @@ export async function prepareForQuantization(
     model: normalizeLinear(folded, shapes),
     batchNorms,
     allowsPerChannel: (folded.opsets.get('') ?? 1) >= 13,
-    warnings: warning === undefined ? [] : [warning],
+    warnings,
   }
+}
+
+/** The first half: checked, prepared and lifted, with batch normalisations where they are. */
+async function prepareUnfolded(
+  model: Model,
+  options: QuantizePrepareOptions,
+  runtime: Pick<Runtime, 'evaluator'>,
+): Promise<{ readonly model: Model; readonly warnings: readonly string[] }> {
+  assertFloatModel(model)
+  const checked = await prepareModel(model, runtime, options)
+  const wide = (options.types ?? []).some((type) => INTEGER_TYPES[type].bits !== 8)
+  const { model: lifted, warning } = lift(checked, wide ? 21 : 13)
+  const context = { evaluator: runtime.evaluator, signal: options.signal }
+  const { model: plain } = await runPasses(lifted, [removeIdentity], context)
+  return { model: plain, warnings: warning === undefined ? [] : [warning] }
+}
+
+/** A model ready for quantization-aware training: the same network twice. */
+export interface PreparedForTraining extends Omit<PreparedForQuantization, 'batchNorms'> {
+  /** With batch normalisations where they are, so that they can learn on. */
+  readonly unfolded: Model
+}
+
+/**
+ * Prepares a model for quantization-aware training, as {@link prepareForQuantization} does for quantization.
+ *
+ * @throws WhittleError as {@link prepareForQuantization}.
+ */
+export async function prepareForTraining(
+  model: Model,
+  options: QuantizePrepareOptions,
+  runtime: Pick<Runtime, 'evaluator'>,
+): Promise<PreparedForTraining> {
+  const { inputShapes, signal } = options
+  const { model: plain, warnings } = await prepareUnfolded(model, options, runtime)
+  const unfolded = normalizeLinear(plain, await observeShapes(runtime.evaluator, plain, { inputShapes, signal }))
+  const { model: folded } = await runPasses(unfolded, [foldBatchNorm])
+  return { model: folded, unfolded, allowsPerChannel: (folded.opsets.get('') ?? 1) >= 13, warnings }
 }
 
 function lift(model: Model, opset: number): { model: Model; warning?: string } {

@@ -3,7 +3,6 @@ import * as api from '../api/index.ts'
 import type { DecomposeInfo } from '../compress/index.ts'
 import { type Dataset, type EvaluateOptions, evaluateModel, type ModelEvaluation } from '../data/index.ts'
 import type { Model } from '../graph/index.ts'
-import type { FinetuneOptions as CoreFinetuneOptions } from '../train/index.ts'
 import { checkpointFolder } from './checkpoint-folder.ts'
 import { defaultRuntime } from './runtime.ts'
 import { createWorkerLoader, type WorkerLoaderOptions } from './sample-workers.ts'
@@ -98,7 +97,7 @@ export async function evaluate(
 }
 
 /** Options of {@link finetune}. */
-export interface FinetuneOptions extends CoreFinetuneOptions, Pick<WorkerLoaderOptions, 'sharedBytes' | 'script'> {
+export interface FinetuneOptions extends api.TuneOptions, Pick<WorkerLoaderOptions, 'sharedBytes' | 'script'> {
   /** Folder for checkpoints; absent: none are written. */
   readonly checkpoint?: string | undefined
   /** Threads that prepare samples; default 1; 0: they are prepared between the engine's runs. */

@@ -73,7 +73,7 @@ export async function learnedPlan(
     return {
       ...rest,
       weight: { tensor, quantization, algorithm: quantizer.algorithm },
-      ...(bias === '' ? {} : { bias }),
+      ...(bias === '' || step.bias === undefined ? {} : { bias }),
     }
   })
   return { model, plan: { ...plan, model: modelHash(model), steps, activations } }

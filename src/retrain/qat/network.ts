@@ -226,6 +226,7 @@ class Maker {
   /** Biases are stored in steps of the scales of input and weight multiplied, which few bits make coarse. */
   roundBiases(): void {
     for (const { quantizer, scaleValue } of this.weights) {
+      if (this.#chosen.get(quantizer.node)?.bias === undefined) continue
       const input = this.#steps.get(this.#planned.node(quantizer.node)?.inputs[0] ?? '')
       const activation = input && this.activations.get(this.#rootOf(input).tensor)
       if (!activation) continue

@@ -1,5 +1,5 @@
 /** Quantization-aware training: a plan, a network with fake quantization trained on data, and the model to deploy. */
-import { applyQuantize, opsetOf, type QuantizePlan } from '../../compress/index.ts'
+import { applyQuantize, opsetOf, type QuantizeApplied, type QuantizePlan } from '../../compress/index.ts'
 import { matchesAny } from '../../core/index.ts'
 import {
   foldBatchNorm,
@@ -36,6 +36,8 @@ export interface QuantizedStart {
 export interface QuantizedTraining {
   /** The model to deploy, with QuantizeLinear and DequantizeLinear. */
   readonly model: Model
+  /** It again, with what became of the weights. */
+  readonly applied: QuantizeApplied
   /** The trained network in float, normalisations folded; its weights are numbers that integers stand for. */
   readonly float: Model
   /** Plan that makes one of the other, with everything that was learned. */
@@ -84,8 +86,8 @@ export async function finetuneQuantized(
   )
   const fold = async (model: Model): Promise<Model> => (await runPasses(model, [foldBatchNorm])).model
   const learned = lifted(await learnedPlan(source, network, training.model, plan, fold))
-  const { model } = applyQuantize(learned.model, learned.plan)
-  return { model, float: learned.model, plan: learned.plan, network: training.model, training }
+  const applied = applyQuantize(learned.model, learned.plan)
+  return { model: applied.model, applied, float: learned.model, plan: learned.plan, network: training.model, training }
 }
 
 /** The model in the first opset, from its own on, that has the plan's types. */
