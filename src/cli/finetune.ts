@@ -1,4 +1,5 @@
-import type { FinetuneRecord } from '../api/index.ts'
+import type { FinetuneRecord, QatOptions } from '../api/index.ts'
+import { CALIBRATION_METHODS } from '../compress/index.ts'
 import { fail, WhittleError } from '../core/index.ts'
 import type { Dataset } from '../data/index.ts'
 import type { Model } from '../graph/index.ts'
@@ -15,7 +16,7 @@ import {
 import { formatMilliseconds, formatPercent, formatTable } from '../report/index.ts'
 import { type HistoryEntry, type LossTerm, type Optimizer, parseAugmentation, parseSchedule } from '../train/index.ts'
 import { defineCommand } from './command.ts'
-import { DATA_OPTIONS, INPUT_SHAPE_OPTION, openData, readPreprocess, runtimeFor } from './model-options.ts'
+import { DATA_OPTIONS, INPUT_SHAPE_OPTION, oneOf, openData, readPreprocess, runtimeFor } from './model-options.ts'
 import type { OptionValues } from './options.ts'
 
 const OPTIONS = {
@@ -64,6 +65,23 @@ const OPTIONS = {
   checkpoint: { kind: 'text', value: 'DIR', about: 'folder for checkpoints, to resume after any interruption' },
   'checkpoint-every': { kind: 'count', value: 'STEPS', about: 'steps between checkpoints (default: an epoch)' },
   resume: { kind: 'flag', about: 'go on from the checkpoint, if there is one' },
+  qat: {
+    kind: 'text',
+    value: 'int8|w4a8|w4a4',
+    about: 'train with rounding and write integers: 8 bits each, weights of 4, or both of 4',
+  },
+  'qat-algorithm': {
+    kind: 'text',
+    value: 'ulq|lsq|lsq+',
+    about: 'how ranges of activations are learned (default lsq)',
+  },
+  'qat-weights': { kind: 'text', value: 'arq|ulq|lsq', about: 'where scales of weights come from (default lsq)' },
+  'qat-calibration': {
+    kind: 'text',
+    value: CALIBRATION_METHODS.join('|'),
+    about: 'how the ranges are found that training starts from (default mse)',
+  },
+  'qat-rate': { kind: 'number', value: 'FACTOR', least: 0, about: 'learning rate of ranges over that of weights' },
   workers: { kind: 'count', value: 'N', least: 0, about: 'threads that prepare samples (default 1)' },
 } as const
 
@@ -80,6 +98,10 @@ export const command = defineCommand({
     [
       'whittle finetune small.onnx -o tuned.onnx --data cifar10:./cifar-10-batches-bin --preprocess imagenet --teacher model.onnx --epochs 3',
       'win back what decomposition cost, with the original as teacher',
+    ],
+    [
+      'whittle finetune model.onnx -o int4.onnx --data cifar10:./cifar10 --preprocess imagenet --qat w4a4 --teacher model.onnx',
+      'weights and activations of 4 bits, trained to be',
     ],
     [
       'whittle finetune net.onnx -o out.onnx --data cifar10:./cifar10 --epochs 60 --lr 0.1 --augment crop=4,flip --checkpoint ./run --resume',
@@ -166,6 +188,26 @@ function readSettings(options: Options): Omit<FinetuneOptions, 'data'> {
     checkpointEvery: options['checkpoint-every'],
     resume: options.resume,
     workers: options.workers,
+    qat: qatOf(options),
+  }
+}
+
+/** Quantization-aware training, where it was asked for. */
+function qatOf(options: Options): QatOptions | undefined {
+  const { qat } = options
+  const given = ['qat-algorithm', 'qat-weights', 'qat-calibration', 'qat-rate'] as const
+  const extra = given.find((name) => options[name] !== undefined)
+  if (qat === undefined) {
+    if (extra !== undefined)
+      fail('INVALID_ARGUMENT', `Option --${extra}: is about training with rounding. Add --qat int8, w4a8 or w4a4.`)
+    return undefined
+  }
+  return {
+    bits: oneOf('qat', qat, ['int8', 'w4a8', 'w4a4']),
+    algorithm: oneOf('qat-algorithm', options['qat-algorithm'], ['ulq', 'lsq', 'lsq+']),
+    weights: oneOf('qat-weights', options['qat-weights'], ['arq', 'ulq', 'lsq']),
+    calibration: oneOf('qat-calibration', options['qat-calibration'], CALIBRATION_METHODS),
+    rangeRate: options['qat-rate'],
   }
 }
 
