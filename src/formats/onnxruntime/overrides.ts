@@ -115,7 +115,7 @@ function checkChannels(list: readonly TensorOverride[], refuse: Refuse): void {
 
 function checkTensor(list: readonly TensorOverride[], refuse: Refuse): void {
   const [first] = list
-  if (first === undefined || Object.keys(first).length === 0) return
+  if (first === undefined || list.every((each) => Object.keys(each).length === 0)) return
   if (list.length > 1 || first.axis !== undefined) {
     checkChannels(list, refuse)
     return
