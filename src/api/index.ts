@@ -35,4 +35,14 @@ export {
 } from './quantize-prepare.ts'
 export { type ReplayOptions, replay } from './replay.ts'
 export type { Runtime } from './runtime.ts'
+export {
+  compareSpeed,
+  type QuantizedGuarded,
+  quantizeGuarded,
+  type SpeedComparison,
+  type SpeedGuardRecord,
+  type SpeedOptions,
+  type SpeedTrial,
+} from './speed-guard.ts'
+export { optionsForTarget, type TargetedOptions, type TargetOptions } from './target.ts'
 export { type QuantizeWeightsOptions, quantizeWeights, type WeightsQuantized } from './weight-only.ts'

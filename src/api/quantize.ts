@@ -130,6 +130,7 @@ function planOptionsOf(options: QuantizeOptions, prepared: PreparedForQuantizati
   const { activations, perChannel, calibration = 'minmax' } = options
   const { only, skip, operators, excluded, keepRemovableActivations, activationBits, activationsSymmetric } = options
   const { weights, weightBits, reduceRange, weightAlgorithm, layers, tensors, target, seed } = options
+  const { floatBiases, perTensorOperators } = options
   return {
     only,
     skip,
@@ -141,6 +142,8 @@ function planOptionsOf(options: QuantizeOptions, prepared: PreparedForQuantizati
     weights,
     weightBits,
     reduceRange,
+    floatBiases,
+    perTensorOperators,
     weightAlgorithm,
     layers,
     tensors,

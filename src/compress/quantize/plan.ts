@@ -56,6 +56,10 @@ export interface QuantizePlanOptions extends QuantizableOptions {
   readonly weightBits?: number | undefined
   /** Whether every output channel of a weight has its own scale; default true. */
   readonly perChannel?: boolean | undefined
+  /** Operators whose weights have one scale whatever `perChannel` says. */
+  readonly perTensorOperators?: ReadonlySet<string> | undefined
+  /** Whether biases stay float32, for runtimes that take no int32 ones; default false. */
+  readonly floatBiases?: boolean | undefined
   /** Whether 8-bit weights use 7 bits, for processors that add products of uint8 and int8 up in 16 bits; default false. */
   readonly reduceRange?: boolean | undefined
   /** How weights' scales are found; default `minmax`. */
@@ -211,7 +215,7 @@ function planNode(
     node: node.name,
     op: node.op,
     ...(node.weight ? { weight: planWeight(node, graph.initializers.get(node.weight.tensor)!, options) } : {}),
-    ...(node.bias === undefined ? {} : { bias: node.bias }),
+    ...(node.bias === undefined || options.floatBiases ? {} : { bias: node.bias }),
     ...(constants.length > 0 ? { constants } : {}),
   }
   weights.add(step, source, activations.get(source.inputs[0]!)?.quantization)
@@ -226,7 +230,8 @@ function planWeight(node: QuantizableNode, tensor: Tensor, options: QuantizePlan
   const all = INTEGER_TYPES[type].bits
   const reduced = options.reduceRange && all === 8 ? 7 : all
   const bits = choice.bits ?? (choice.type ? undefined : options.weightBits) ?? reduced
-  const perChannel = choice.perChannel ?? options.perChannel ?? true
+  const perChannel =
+    choice.perChannel ?? (options.perTensorOperators?.has(node.op) ? false : (options.perChannel ?? true))
   const algorithm = choice.algorithm ?? options.weightAlgorithm ?? 'minmax'
   const axis = perChannel ? node.weight!.axis : null
   return { tensor: name, quantization: weightQuantization(tensor, { type, bits, axis, algorithm }), algorithm }

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { GraphBuilder } from '../../../graph/index.ts'
-import { chooseForTarget, layersForTarget, type MeasuredIntegers } from './choose.ts'
+import { chooseForTarget, type MeasuredIntegers } from './choose.ts'
 
 const fast: MeasuredIntegers = { saturates: false, speedup: { u8s8: 3, s8s8: 0.65, u8u8: 0.9 }, fastest: 'u8s8' }
 
@@ -62,15 +61,5 @@ describe('chooseForTarget', () => {
     expect(() => chooseForTarget({ target: 'cpu' })).toThrow(
       "Target 'cpu': must be one of node-cpu, wasm, webgpu, tensorrt, ascend, onnx.",
     )
-  })
-})
-
-describe('layersForTarget', () => {
-  it('gives linear layers one scale for Ascend', () => {
-    const b = new GraphBuilder()
-    b.op('Conv', ['x', 'w'])
-    b.op('MatMul', ['x', 'w'])
-    const layers = layersForTarget(b.model(), chooseForTarget({ target: 'ascend' }))
-    expect([...layers]).toEqual([['node_MatMul_3', { perChannel: false }]])
   })
 })

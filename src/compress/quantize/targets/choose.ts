@@ -1,7 +1,5 @@
 /** From a target, what somebody chose and what was measured to the flavour that is written. */
 import { fail } from '../../../core/index.ts'
-import type { Model } from '../../../graph/index.ts'
-import type { LayerChoice } from '../plan.ts'
 import type { IntegerType } from '../scheme.ts'
 import { type SlowFlavour, TARGET_NAMES, TARGETS, type TargetName } from './profiles.ts'
 
@@ -153,11 +151,3 @@ function sentence(target: TargetName, flavour: Flavour, { ratio, reason }: SlowF
 }
 
 const percent = (part: number): string => `${Math.round(100 * part)} %`
-
-/** Choices for the layers of a model whose weights the target wants with one scale. */
-export function layersForTarget(model: Model, { perTensorOperators }: TargetChoice): Map<string, LayerChoice> {
-  const layers = new Map<string, LayerChoice>()
-  for (const { name, opType, domain } of model.graph.nodes)
-    if (domain === '' && perTensorOperators.has(opType)) layers.set(name, { perChannel: false })
-  return layers
-}

@@ -1,6 +1,5 @@
 export {
   chooseForTarget,
-  layersForTarget,
   type MeasuredIntegers,
   type TargetChoice,
   type TargetRequest,
