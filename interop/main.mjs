@@ -130,6 +130,15 @@ const CHECKS = [
       return ['quantization.py', jsonFile('quantization.json', cases)]
     },
   },
+  {
+    name: 'AMCT’s configurations and records: google.protobuf and AMCT’s own expansion beside ours',
+    modules: ['numpy', 'google.protobuf'],
+    refusal: () => (CHECKOUT ? undefined : 'WHITTLE_AMCT does not name a checkout of AMCT’s open source.'),
+    args: async () => {
+      const { amctFiles } = await import('./amct-files.mjs')
+      return ['amct_files.py', 'check', await amctFiles(folder)]
+    },
+  },
 ]
 
 async function runCheck({ modules, refusal, args, compare }, python) {
