@@ -7,6 +7,7 @@ import { GraphBuilder } from 'whittle-nn/graph'
 import { calibrationFeeds, createNodeRuntime, datasets, loadModel, saveModel } from 'whittle-nn/node'
 import { Tensor } from 'whittle-nn/tensor'
 
+// Not int4: ours are symmetric, −7 … 7; the peer's scale is that of −8 … 7.
 const SCHEMES = [
   { name: 'uint8 × int8 per channel' },
   { name: 'uint8 × int8 per tensor', perChannel: false },
@@ -14,7 +15,6 @@ const SCHEMES = [
   { name: 'symmetric int8 × int8', activations: 'int8', activationsSymmetric: true },
   { name: 'uint8 × uint8 per tensor', weights: 'uint8', perChannel: false },
   { name: 'uint16 × int8 per channel', activations: 'uint16' },
-  { name: 'uint8 × int4 per channel', weights: 'int4' },
 ]
 
 /** Every kind of layer, one with a bias far too large for its scale. */
