@@ -1,3 +1,4 @@
+export { type AnalyseOptions, analyseQuantization, type QuantizationAnalysis } from './analyse.ts'
 export { improveRanges, type RangeContext, type RangeOptions, type RangeRecord } from './better-ranges.ts'
 export { type BiasCorrectionOptions, correctBiasesOnData } from './bias-correction.ts'
 export { type Calibrated, type CalibrateOptions, calibrateModel } from './calibrate.ts'
@@ -15,6 +16,7 @@ export {
   type DecomposeOptions,
   decompose,
 } from './decompose.ts'
+export { type DiagnoseOptions, type Diagnosis, diagnose, type Finding, type FindingCode } from './doctor/index.ts'
 export { type FinetuneRecord, finetune, type TrainingRuntime, type Tuned, type TuneOptions } from './finetune.ts'
 export { type InspectedLayer, type InspectedValue, type Inspection, type InspectOptions, inspect } from './inspect.ts'
 export { prepareModel } from './prepare.ts'
@@ -34,6 +36,8 @@ export {
   type QuantizePrepareOptions,
 } from './quantize-prepare.ts'
 export { type ReplayOptions, replay } from './replay.ts'
+export { MAX_DROP, type QuantizedWithin, quantizeWithin, type RollbackOptions } from './rollback.ts'
+export { type Evaluation as RollbackEvaluation, top1Evaluation } from './rollback-evaluation.ts'
 export type { Runtime } from './runtime.ts'
 export {
   compareSpeed,

@@ -6,12 +6,14 @@
  */
 import {
   applyQuantize,
+  type CompressionRecord,
   INTEGER_TYPES,
   type QuantizePlan,
   quantizationSimilarity,
   type RollbackLayer,
   type RollbackOutcome,
   type RollbackProblem,
+  type RollbackRecord,
   type RollbackStrategy,
   searchByRanking,
   searchGreedily,
@@ -50,24 +52,12 @@ export interface RollbackOptions {
   readonly maxEvaluations?: number | undefined
   /** Of `greedy`: calibration samples that each layer's damage is measured on; default 128. */
   readonly sensitivitySamples?: number | undefined
-  /** Of `greedy`: what a layer's gain is; see `searchGreedily`. */
-  readonly sensitivity?: 'alone' | 'rest' | undefined
 }
-
-/** What a roll-back did, for records. */
-export type RollbackRecord = {
-  readonly strategy: string
-  /** Percentage points; `null` with a judge of the caller's. */
-  readonly maxDrop: number | null
-  readonly metric: string
-  /** Layers that could be rolled back, in the network's order. */
-  readonly layers: readonly string[]
-} & RollbackOutcome<number>
 
 /** What {@link quantizeWithin} returns. */
 export interface QuantizedWithin extends Quantized {
   readonly plan: QuantizePlan
-  readonly rollback: RollbackRecord
+  readonly record: CompressionRecord & { readonly rollback: RollbackRecord }
 }
 
 /** Percentage points that may be lost unless told otherwise, as in AMCT's samples. */
@@ -131,8 +121,7 @@ export async function quantizeWithin(
   return {
     model: finished.model,
     plan: finished.plan,
-    record: { ...record, measured: [...record.measured, measurement] },
-    rollback,
+    record: { ...record, measured: [...record.measured, measurement], rollback },
   }
 }
 
@@ -142,13 +131,12 @@ function search(
   options: RollbackOptions,
   maxDrop: number,
 ): Promise<RollbackOutcome<number>> {
-  const { strategy = 'greedy', judge, maxEvaluations, sensitivity } = options
+  const { strategy = 'greedy', judge, maxEvaluations } = options
   if (strategy === 'greedy')
     return searchGreedily(problem, {
       damage: (rolledBack) => trials.damage(rolledBack),
       limit: judge ? undefined : maxDrop,
       maxEvaluations,
-      sensitivity,
     })
   return searchByRanking(problem, {
     ranking: () => trials.similarities(options.similarity ?? quantizationSimilarity),

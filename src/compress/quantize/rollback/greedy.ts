@@ -1,10 +1,12 @@
 /**
  * Roll-back by measured gain per bit operation.
  *
- * What quantizing a layer does to the network's outputs is measured once per layer on a few samples, without labels.
- * Layers are then taken in the order of gain per cost, cheap and harmful ones first, until the accuracy holds: how many
- * is estimated from the gains (as if losses added up) and corrected by each evaluation, so that few are needed. At the
- * end, layers that turn out not to be needed are quantized again, the most expensive first.
+ * What a choice of layers does to the network's outputs is measured on a few samples, without labels, which is cheap
+ * beside an evaluation. Layers are taken one after the other, each time the one with the most gain per cost. Gains are
+ * measured once for every layer, and again only for those that are about to be taken: what others repaired is no longer
+ * theirs (lazy greedy selection: Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978).
+ * How far to go is estimated as if loss were proportional to damage, and corrected by each evaluation. At the end,
+ * layers that turn out not to be needed are quantized again.
  *
  * Only evaluated choices are answers, so an accuracy that does not follow the estimates costs evaluations or layers,
  * never the limit.
@@ -23,27 +25,23 @@ export interface GreedySearchOptions {
   readonly limit?: number | undefined
   /** Evaluations at most, the first included; default 16. Then the best choice so far is taken. */
   readonly maxEvaluations?: number | undefined
-  /**
-   * What a layer's gain is: `alone`, the damage of quantizing it and nothing else; `rest`, what leaving only it in
-   * floating point repairs. Default `alone`.
-   */
-  readonly sensitivity?: 'alone' | 'rest' | undefined
 }
 
 const MAX_EVALUATIONS = 16
-/** Stops looking between a choice that fails and one that holds when the layers between cost less than this share. */
+/** Evaluations at most that quantize single layers again at the end. */
+const MAX_RETURNS = 4
+/** Layers whose gain is measured again at most before one is taken. */
+const MAX_REMEASURED = 4
+/** Layers that cost less than this share of all are not worth an evaluation. */
 const WORTHWHILE_COST = 0.01
-
-/** A layer with its gain. */
-interface Candidate extends RollbackLayer {
-  readonly gain: number
-}
+/** The best that is still to be hoped for without a known limit: half of the loss. */
+const UNKNOWN_LIMIT = 0.5
 
 /**
  * Finds layers to roll back, few and cheap ones, so that the judge is satisfied.
  *
- * Costs one `damage` per layer and one for all (none when everything may stay quantized), and evaluations about as the
- * logarithm of the number of layers.
+ * Costs a `damage` per layer and a few for each layer that is rolled back (none when everything may stay quantized), and
+ * evaluations about as the logarithm of the number of layers.
  *
  * @throws WhittleError `INVALID_ARGUMENT` when the original does not satisfy the judge.
  */
@@ -65,10 +63,9 @@ export async function searchGreedily<M>(
       probes: 0,
       ranking: [],
     }
-  const { candidates, probes } = await measureGains(problem.layers, options)
-  const ranking = candidates.map(({ name, gain, cost }) => ({ layer: name, score: (gain / cost) * 1e9 }))
-  const search = new GreedySearch(problem, candidates, log, options)
-  const found = await search.run(first.verdict.loss)
+  const path = new GreedyPath(problem.layers, options.damage)
+  await path.begin()
+  const found = await new GreedySearch(problem, path, log, options).run(first.verdict.loss)
   if (!found) log.giveUp()
   return {
     ...common,
@@ -76,28 +73,88 @@ export async function searchGreedily<M>(
     rolledBack: found ? log.inOrder(found.rolledBack) : problem.layers.map((layer) => layer.name),
     final: found?.metric ?? problem.original,
     evaluations: log.evaluations,
-    probes,
-    ranking,
+    probes: path.probes,
+    ranking: path.ranking,
   }
 }
 
-/** Layers with their gains, most gain per cost first. */
-async function measureGains(
-  layers: readonly RollbackLayer[],
-  { damage, sensitivity = 'alone' }: GreedySearchOptions,
-): Promise<{ candidates: Candidate[]; probes: number }> {
-  const names = layers.map((layer) => layer.name)
-  const alone = sensitivity === 'alone'
-  const worst = alone ? undefined : await damage(new Set())
-  const candidates: Candidate[] = []
-  for (const layer of layers) {
-    const rolledBack = new Set(alone ? names.filter((name) => name !== layer.name) : [layer.name])
-    const measured = await damage(rolledBack)
-    candidates.push({ ...layer, gain: worst === undefined ? measured : worst - measured })
+/** Layers in the order in which they are rolled back, with the damage that is left after each. */
+class GreedyPath {
+  readonly #layers: ReadonlyMap<string, RollbackLayer>
+  readonly #measure: GreedySearchOptions['damage']
+  /** What rolling a layer back repaired when it was last measured. */
+  readonly #gains = new Map<string, number>()
+  readonly #known = new Map<string, number>()
+  readonly #taken: string[] = []
+  /** Damage with the first k layers rolled back, for k = 0 … */
+  readonly damages: number[] = []
+  ranking: { readonly layer: string; readonly score: number }[] = []
+  probes = 0
+
+  constructor(layers: readonly RollbackLayer[], measure: GreedySearchOptions['damage']) {
+    this.#layers = new Map(layers.map((layer) => [layer.name, layer]))
+    this.#measure = measure
   }
-  const value = ({ gain, cost }: Candidate): number => gain / Math.max(cost, 1)
-  candidates.sort((a, b) => value(b) - value(a) || b.gain - a.gain)
-  return { candidates, probes: layers.length + (alone ? 0 : 1) }
+
+  /** Measures every layer once. */
+  async begin(): Promise<void> {
+    const worst = await this.damage(new Set())
+    this.damages.push(worst)
+    for (const name of this.#layers.keys()) this.#gains.set(name, worst - (await this.damage(new Set([name]))))
+    this.ranking = this.#byValue().map((layer) => ({ layer, score: this.#value(layer) * 1e9 }))
+  }
+
+  /** Damage of a choice of layers. */
+  async damage(rolledBack: ReadonlySet<string>): Promise<number> {
+    const key = JSON.stringify([...this.#layers.keys()].filter((name) => rolledBack.has(name)))
+    let found = this.#known.get(key)
+    if (found === undefined) {
+      found = await this.#measure(rolledBack)
+      this.probes++
+      this.#known.set(key, found)
+    }
+    return found
+  }
+
+  /** The first k layers. */
+  async first(k: number): Promise<ReadonlySet<string>> {
+    while (this.#taken.length < k) await this.#extend()
+    return new Set(this.#taken.slice(0, k))
+  }
+
+  /** The least k above `above` whose damage is at most `target`; `most` when none is. */
+  async reaching(target: number, above: number, most: number): Promise<number> {
+    for (let k = above; k < most; k++) {
+      await this.first(k)
+      if (this.damages[k]! <= target) return k
+    }
+    return most
+  }
+
+  /** Takes the layer with the most gain per cost, given those taken already. */
+  async #extend(): Promise<void> {
+    const base = this.damages.at(-1)!
+    const fresh = new Set<string>()
+    const free = (): string[] => this.#byValue().filter((name) => !this.#taken.includes(name))
+    let best = free()[0]!
+    while (!fresh.has(best) && fresh.size < MAX_REMEASURED) {
+      this.#gains.set(best, base - (await this.damage(new Set([...this.#taken, best]))))
+      fresh.add(best)
+      best = free()[0]!
+    }
+    const taken = fresh.has(best) ? best : [...fresh].sort((a, b) => this.#value(b) - this.#value(a))[0]!
+    this.#taken.push(taken)
+    this.damages.push(base - this.#gains.get(taken)!)
+  }
+
+  /** Gain per bit operation. */
+  #value(name: string): number {
+    return this.#gains.get(name)! / Math.max(this.#layers.get(name)!.cost, 1)
+  }
+
+  #byValue(): string[] {
+    return [...this.#gains.keys()].sort((a, b) => this.#value(b) - this.#value(a))
+  }
 }
 
 interface Found<M> {
@@ -106,31 +163,30 @@ interface Found<M> {
   readonly loss: number
 }
 
+/** A number of layers of the path that was evaluated. */
+interface Point {
+  readonly k: number
+  readonly loss: number
+}
+
 class GreedySearch<M> {
   readonly #problem: RollbackProblem<M>
-  readonly #candidates: readonly Candidate[]
+  readonly #path: GreedyPath
   readonly #log: TrialLog<M>
   readonly #limit: number | undefined
   readonly #maxEvaluations: number
-  /** Share of all gain that the first k layers bring, for k = 0 … n. */
-  readonly #share: readonly number[]
 
   constructor(
     problem: RollbackProblem<M>,
-    candidates: readonly Candidate[],
+    path: GreedyPath,
     log: TrialLog<M>,
     { limit, maxEvaluations }: GreedySearchOptions,
   ) {
     this.#problem = problem
-    this.#candidates = candidates
+    this.#path = path
     this.#log = log
     this.#limit = limit
     this.#maxEvaluations = maxEvaluations ?? MAX_EVALUATIONS
-    const gains = candidates.map(({ gain }) => Math.max(gain, 0))
-    const total = gains.reduce((sum, gain) => sum + gain, 0)
-    const share = [0]
-    for (const [k, gain] of gains.entries()) share.push(share[k]! + (total > 0 ? gain / total : 1 / gains.length))
-    this.#share = share
   }
 
   get #left(): number {
@@ -139,22 +195,24 @@ class GreedySearch<M> {
 
   /** @returns the choice to take; `undefined` when only the original satisfies. */
   async run(firstLoss: number): Promise<Found<M> | undefined> {
-    const n = this.#candidates.length
-    let failing = { k: 0, loss: firstLoss }
+    const most = this.#problem.layers.length - 1
+    let failing: Point = { k: 0, loss: firstLoss }
     let holding: { k: number; found: Found<M> } | undefined
-    let leap = 1
-    while (this.#left > 0) {
-      const upper = holding?.k ?? n
-      if (upper - failing.k <= 1 || (holding && this.#costBetween(failing.k, upper) < WORTHWHILE_COST)) break
-      const k = Math.min(Math.max(this.#estimate(failing, holding), failing.k + (holding ? 1 : leap)), upper - 1)
-      const tried = await this.#try(new Set(this.#candidates.slice(0, k).map(({ name }) => name)))
+    for (let leap = 1; !holding && failing.k < most && this.#left > 0; leap *= 2) {
+      const target = this.#path.damages[failing.k]! * this.#share(failing.loss)
+      const k = await this.#path.reaching(target, Math.min(failing.k + leap, most), most)
+      const tried = await this.#try(await this.#path.first(k))
       if (tried.satisfied) holding = { k, found: tried.found }
-      else {
-        failing = { k, loss: tried.found.loss }
-        leap *= 2
-      }
+      else failing = { k, loss: tried.found.loss }
     }
-    return holding && this.#giveBack(holding.found)
+    if (!holding) return undefined
+    while (holding.k - failing.k > 1 && this.#left > 0 && (await this.#isWorthwhile(failing.k, holding.k))) {
+      const k = this.#between(failing, { k: holding.k, loss: holding.found.loss })
+      const tried = await this.#try(await this.#path.first(k))
+      if (tried.satisfied) holding = { k, found: tried.found }
+      else failing = { k, loss: tried.found.loss }
+    }
+    return this.#giveBack(holding.found)
   }
 
   async #try(rolledBack: ReadonlySet<string>): Promise<{ found: Found<M>; satisfied: boolean }> {
@@ -162,44 +220,55 @@ class GreedySearch<M> {
     return { found: { rolledBack, metric, loss: verdict.loss }, satisfied: verdict.satisfied }
   }
 
-  /** How many layers it takes: a straight line through what is known, loss against share of gain; loss 0 at the end. */
-  #estimate(failing: { k: number; loss: number }, holding: { k: number; found: Found<M> } | undefined): number {
-    const from = this.#share[failing.k]!
-    const to = holding ? this.#share[holding.k]! : 1
-    const endLoss = holding?.found.loss ?? 0
-    const limit = this.#limit ?? (holding ? (failing.loss + endLoss) / 2 : failing.loss / 2)
-    const way = failing.loss > endLoss ? (failing.loss - limit) / (failing.loss - endLoss) : 0.5
-    const wanted = from + Math.min(Math.max(way, 0), 1) * (to - from)
-    // Between a failing and a holding choice the line may hug one of them for many steps; halving bounds that.
-    const k = this.#share.findIndex((share) => share >= wanted - 1e-12)
-    const estimate = k < 0 ? this.#candidates.length : k
-    if (!holding) return estimate
-    const [low, high] = [failing.k, holding.k]
-    const quarter = Math.floor((high - low) / 4)
-    return Math.min(Math.max(estimate, low + quarter), high - Math.max(quarter, 1))
+  /** Share of a loss that may stay. */
+  #share(loss: number): number {
+    if (this.#limit === undefined) return UNKNOWN_LIMIT
+    return loss > 0 ? Math.min(this.#limit / loss, 1) : 1
   }
 
-  /** Share of the cost of all layers that layers number `from` … `to` − 1 have. */
-  #costBetween(from: number, to: number): number {
-    const sum = (list: readonly Candidate[]): number => list.reduce((total, { cost }) => total + cost, 0)
-    return sum(this.#candidates.slice(from, to)) / Math.max(sum(this.#candidates), 1)
+  /** Where the limit lies on a straight line between two points, loss against damage; not too close to either. */
+  #between(failing: Point, holding: Point): number {
+    const { damages } = this.#path
+    const limit = this.#limit ?? (failing.loss + holding.loss) / 2
+    const way = (failing.loss - limit) / Math.max(failing.loss - holding.loss, Number.MIN_VALUE)
+    const target = damages[failing.k]! + Math.min(Math.max(way, 0), 1) * (damages[holding.k]! - damages[failing.k]!)
+    let k = failing.k + 1
+    while (k < holding.k && damages[k]! > target) k++
+    // The line may hug one of the points for many steps; a quarter each way bounds that.
+    const quarter = Math.max(Math.floor((holding.k - failing.k) / 4), 1)
+    return Math.min(Math.max(k, failing.k + quarter), holding.k - quarter)
   }
 
-  /** Quantizes again what the limit does not need, the most expensive first, while the estimates allow it. */
+  async #isWorthwhile(from: number, to: number): Promise<boolean> {
+    const before = await this.#path.first(from)
+    const after = await this.#path.first(to)
+    const added = this.#problem.layers.filter(({ name }) => after.has(name) && !before.has(name))
+    return added.some((layer) => this.#isDear(layer))
+  }
+
+  #isDear({ cost }: RollbackLayer): boolean {
+    return cost >= WORTHWHILE_COST * this.#problem.layers.reduce((sum, layer) => sum + layer.cost, 0)
+  }
+
+  /** Quantizes again what the limit does not need: first what saves most for the damage it does. */
   async #giveBack(start: Found<M>): Promise<Found<M>> {
     let best = start
-    const worst = this.#log.trials[0]!.verdict.loss
-    const chosen = this.#candidates.filter(({ name }) => best.rolledBack.has(name))
-    const total = this.#candidates.reduce((sum, { gain }) => sum + Math.max(gain, 0), 0)
-    for (const { name, gain, cost } of chosen.toSorted((a, b) => b.cost - a.cost)) {
-      if (this.#left <= 0 || best.rolledBack.size <= 1) break
-      const expected = total > 0 ? best.loss + (worst * Math.max(gain, 0)) / total : 0
-      const isHopeless = this.#limit !== undefined && expected > this.#limit
-      if (isHopeless || cost < WORTHWHILE_COST * this.#problem.layers.reduce((sum, layer) => sum + layer.cost, 0))
-        continue
-      const tried = await this.#try(new Set([...best.rolledBack].filter((other) => other !== name)))
+    const layers = this.#problem.layers.filter((layer) => best.rolledBack.has(layer.name) && this.#isDear(layer))
+    if (best.rolledBack.size < 2 || this.#left <= 0) return best
+    const without = (name: string): Set<string> => new Set([...best.rolledBack].filter((other) => other !== name))
+    const base = await this.#path.damage(best.rolledBack)
+    const harms: { name: string; harm: number; cost: number }[] = []
+    for (const { name, cost } of layers)
+      harms.push({ name, cost, harm: (await this.#path.damage(without(name))) - base })
+    harms.sort((a, b) => a.harm / a.cost - b.harm / b.cost)
+    let tries = Math.min(this.#left, MAX_RETURNS)
+    for (const { name, harm } of harms) {
+      if (tries <= 0 || best.rolledBack.size < 2) break
+      const expected = best.loss * (base > 0 ? 1 + Math.max(harm, 0) / base : 1)
+      if (this.#limit !== undefined && expected > this.#limit) continue
+      const tried = await this.#try(without(name))
+      tries--
       if (tried.satisfied) best = tried.found
-      else if (this.#limit === undefined) break
     }
     return best
   }

@@ -13,6 +13,7 @@ export type {
   RollbackLayer,
   RollbackOutcome,
   RollbackProblem,
+  RollbackRecord,
   RollbackTrial,
   Verdict,
 } from './search.ts'

@@ -72,6 +72,18 @@ export type RollbackOutcome<M> = {
   readonly ranking: readonly LayerRank[]
 }
 
+/** What a roll-back did, for records; JSON. */
+export type RollbackRecord = {
+  /** `greedy`, `binary-search` or `custom`. */
+  readonly strategy: string
+  /** Percentage points of the metric that may be lost; `null` with a judge of the caller's. */
+  readonly maxDrop: number | null
+  /** Name of the metric, a share of 1. */
+  readonly metric: string
+  /** Layers that could be rolled back, in the network's order. */
+  readonly layers: readonly string[]
+} & RollbackOutcome<number>
+
 /** Evaluates choices of layers, each once, and keeps the list of them. */
 export class TrialLog<M> {
   readonly #problem: RollbackProblem<M>
