@@ -5,7 +5,17 @@
  * with them or move them. Everything else stays in float, between a DequantizeLinear and a QuantizeLinear.
  */
 import { fail, matchesAny } from '../../core/index.ts'
-import { floatAttribute, forEachModelNode, GraphIndex, intAttribute, type Model, type Node } from '../../graph/index.ts'
+import {
+  floatAttribute,
+  forEachModelNode,
+  forEachNode,
+  GraphIndex,
+  intAttribute,
+  type Model,
+  type Node,
+  subgraphsOf,
+  weightFactsOf,
+} from '../../graph/index.ts'
 import { type DType, isFloat, type Tensor, toFloat32 } from '../../tensor/index.ts'
 import type { Skip } from '../method.ts'
 import {
@@ -163,7 +173,7 @@ class Finder {
     const nodes = chosen.map((node) => this.#describe(node))
     const skips = this.#model.graph.nodes.flatMap((node) => {
       const reason = this.#reasons.get(node)
-      return reason === undefined ? [] : [{ name: node.name, reason }]
+      return [...(reason === undefined ? [] : [{ name: node.name, reason }]), ...layersInside(node)]
     })
     return { nodes, tensors: this.#tensors(chosen, nodes), skips }
   }
@@ -387,6 +397,17 @@ class Finder {
     const bounds = sharedWith === undefined && producer ? facts?.bounds?.(producer, this.#facts) : undefined
     return { name, sharedWith, fixedRange: fixed, bounds }
   }
+}
+
+/** Layers in the subgraphs of a node, which stay as they are. */
+function layersInside(node: Node): Skip[] {
+  const skips: Skip[] = []
+  for (const subgraph of subgraphsOf(node))
+    forEachNode(subgraph, (inner) => {
+      if (weightFactsOf(inner))
+        skips.push({ name: inner.name, reason: `It is inside the ${node.opType} '${node.name}'.` })
+    })
+  return skips
 }
 
 const AT_END = 'Nothing after it works on integers, so that it would only lose accuracy.'
