@@ -204,7 +204,7 @@ class SlowGroups {
       const reasons = new Map([...this.#excluded, ...nodes.map((name) => [name, 'It is tried in float.'] as const)])
       const candidate = this.#maybeModel(reasons)
       if (!candidate) continue
-      const { float: before, quantized: after } = await compareSpeed(current, candidate, this.#runtime, this.#speed)
+      const { before, after } = await this.#compare(current, candidate)
       const isFaster = after < before * (1 - GAIN)
       trials.push({ group, nodes, before, after, rolledBack: isFaster })
       if (!isFaster) continue
@@ -217,6 +217,17 @@ class SlowGroups {
     }
     const comparison = await compareSpeed(this.#original, current, this.#runtime, this.#speed)
     return { comparison, trials, rolledBack, kept: null }
+  }
+
+  /** Least times of both; what looks like a gain is measured twice. */
+  async #compare(current: Model, candidate: Model): Promise<{ before: number; after: number }> {
+    let { float: before, quantized: after } = await compareSpeed(current, candidate, this.#runtime, this.#speed)
+    if (after < before * (1 - GAIN)) {
+      const again = await compareSpeed(current, candidate, this.#runtime, this.#speed)
+      before = Math.min(before, again.float)
+      after = Math.min(after, again.quantized)
+    }
+    return { before, after }
   }
 
   #model(excluded: ReadonlyMap<string, string>): Model {
