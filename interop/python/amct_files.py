@@ -93,9 +93,9 @@ class ProtoFile:
             field.type_name = kind
         word = self.take()
         if word == '[':
-            while word != ']':
-                word = self.take()
-            self.take()
+            self.at += 2
+            field.default_value = self.take().strip('"\'')
+            self.at += 2
         return field
 
     def enum(self, into):
@@ -204,11 +204,11 @@ def problem_of(kind, cls, folder, name):
     messages = [text_format.Merge(text, cls()) for text in texts]
     if messages[0].SerializeToString(deterministic=True) != messages[1].SerializeToString(deterministic=True):
         return f'{kind}: {name} came back different'
-    if set(texts[1].splitlines()) and kind != 'x':
-        plain = text_format.MessageToString(messages[0], as_utf8=True)
-        lines = [(a, b) for a, b in zip(plain.splitlines(), texts[1].splitlines()) if a != b and ': ' not in a]
-        if lines or len(plain.splitlines()) != len(texts[1].splitlines()):
-            return f'{kind}: {name} is laid out differently'
+    plain = text_format.MessageToString(messages[0], as_utf8=True)
+    if plain != texts[1]:
+        pairs = zip(plain.splitlines(), texts[1].splitlines())
+        first = next(((a, b) for a, b in pairs if a != b), ('', ''))
+        return f'{kind}: {name} is written differently: {first[0]} and {first[1]}'
     return None
 
 

@@ -17,10 +17,14 @@ export function shortestFloat32(x: number): number {
   return Number(x.toPrecision(9))
 }
 
-/** A number as text that is recognisably no integer: `6.0`, `0.7`, `1e-7`, `inf`, `nan`. */
+/** A number as Python writes it, recognisably no integer: `6.0`, `0.7`, `1e-07`, `1e+16`, `inf`, `nan`. */
 export function floatText(x: number): string {
   if (Number.isNaN(x)) return 'nan'
   if (!Number.isFinite(x)) return x < 0 ? '-inf' : 'inf'
+  const [digits, exponent] = x.toExponential().split('e') as [string, string]
+  const power = Number(exponent)
+  if (x !== 0 && (power < -4 || power >= 16))
+    return `${digits}e${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`
   const text = Object.is(x, -0) ? '-0' : String(x)
-  return /[.e]/.test(text) ? text : `${text}.0`
+  return text.includes('.') ? text : `${text}.0`
 }

@@ -151,7 +151,7 @@ describe('the protobuf text format', () => {
     })
     expect(text).toBe(
       `f: 0.1\ni: -3\nl: 1152921504606846976\nb: false\ns: "a\\"\\n\\001é"\ny: "\\000\\377A"\ne: FIVE\n` +
-        'inner {\n  x: 1\n  list: 1\n  list: 2\n}\nfloats: 6.0\nfloats: 1e-7\nfloats: -inf\n',
+        'inner {\n  x: 1\n  list: 1\n  list: 2\n}\nfloats: 6.0\nfloats: 1e-07\nfloats: -inf\n',
     )
   })
 })
