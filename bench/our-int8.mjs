@@ -1,0 +1,117 @@
+// Networks in float and in integers on ONNX Runtime, in turns, in one process; prints one line of JSON.
+// node bench/our-int8.mjs '{"network":"resnet18","runtime":"node","batch":64,"threads":2,"runs":9}'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { decompose, quantize, quantizeWeights } from 'whittle-nn'
+import { benchmark, createEvaluator, createMatrixEngine, randomFeeds } from 'whittle-nn/engine'
+import { GraphBuilder } from 'whittle-nn/graph'
+import { resnet18Cifar, resnet56, transformerEncoder, vgg16Bn } from 'whittle-nn/networks'
+import { loadModel } from 'whittle-nn/node'
+import { encodeModel } from 'whittle-nn/onnx'
+import { Tensor } from 'whittle-nn/tensor'
+import { SHARED } from './environment.mjs'
+import { usage } from './process.mjs'
+import { normal } from './synthetic-weights.mjs'
+
+const [CHANNELS, EDGE, LAYERS] = [128, 28, 8]
+const TOKENS = 128
+
+/** Eight 3 × 3 convolutions of 128 channels at 28 × 28, each with Relu. */
+function convolutions() {
+  const b = new GraphBuilder('convolutions')
+  let x = b.input('x', 'float32', ['batch', CHANNELS, EDGE, EDGE])
+  const deviation = Math.sqrt(2 / (CHANNELS * 9))
+  for (let layer = 0; layer < LAYERS; layer++) {
+    const shape = [CHANNELS, CHANNELS, 3, 3]
+    const weight = Float32Array.from({ length: CHANNELS * CHANNELS * 9 }, (_, i) => deviation * normal(layer, i))
+    const bias = Float32Array.from({ length: CHANNELS }, (_, i) => 0.1 * normal(100 + layer, i))
+    const operands = [x, b.constant(Tensor.of(weight, shape)), b.constant(Tensor.of(bias, [CHANNELS]))]
+    x = b.op('Relu', [b.op('Conv', operands, { pads: [1, 1, 1, 1] })])
+  }
+  b.output(x, 'float32', ['batch', CHANNELS, EDGE, EDGE])
+  return b.model()
+}
+
+async function trained(name, otherwise) {
+  const path = join(SHARED, 'models', 'onnx', `${name}.onnx`)
+  return existsSync(path) ? await loadModel(path) : otherwise()
+}
+
+const NETWORKS = {
+  convolutions,
+  vgg16: () => vgg16Bn(),
+  resnet18: () => resnet18Cifar(),
+  resnet56: () => trained('resnet56-cifar10', resnet56),
+  encoder: () => transformerEncoder(),
+  vit: () => trained('vit_cifar10_pgd_2_3_16', () => transformerEncoder({ layers: 2 })),
+}
+
+/** What is measured besides the original. */
+const VARIANTS = {
+  int8: (model, runtime) => quantized(model, {}, runtime),
+  s8s8: (model, runtime) => quantized(model, { activations: 'int8' }, runtime),
+  u8u8: (model, runtime) => quantized(model, { weights: 'uint8', perChannel: false }, runtime),
+  s16s8: (model, runtime) => quantized(model, { activations: 'int16' }, runtime),
+  u8s4: (model, runtime) => quantized(model, { weights: 'int4' }, runtime),
+  tucker: (model, runtime) => tucker(model, runtime),
+  'tucker int8': async (model, runtime) => quantized(await tucker(model, runtime), {}, runtime),
+}
+
+async function quantized(model, options, runtime) {
+  const feeds = randomFeeds(model, { batch: 4, seed: 1 })
+  async function* data() {
+    yield feeds
+  }
+  return (await quantize(model, { data, ...options }, runtime)).model
+}
+
+async function tucker(model, runtime) {
+  const options = { method: 'tucker', rank: { kind: 'ratio', ratio: 0.25 }, align: 1 }
+  return (await decompose(model, options, runtime)).model
+}
+
+async function runtimeFor({ runtime, threads }) {
+  if (runtime === 'node') {
+    const ort = await import('onnxruntime-node')
+    return { evaluator: createEvaluator(ort, { threads }), matrices: createMatrixEngine(ort, { threads }) }
+  }
+  const ort = await import('onnxruntime-web')
+  ort.env.wasm.numThreads = threads
+  return { evaluator: createEvaluator(ort), matrices: createMatrixEngine(ort) }
+}
+
+function feedsFor(model, batch) {
+  if (!model.graph.inputs.some(({ name }) => name === 'input_ids')) return randomFeeds(model, { batch, seed: 2 })
+  const tensor = (make) => Tensor.of(BigInt64Array.from({ length: batch * TOKENS }, make), [batch, TOKENS])
+  return { input_ids: tensor((_, i) => BigInt((i * 7919) % 30000)), attention_mask: tensor(() => 1n) }
+}
+
+const job = JSON.parse(process.argv[2])
+const runtime = await runtimeFor(job)
+const original = await NETWORKS[job.network]()
+const feeds = feedsFor(original, job.batch)
+const inputShapes = Object.fromEntries(Object.entries(feeds).map(([name, { shape }]) => [name, [...shape]]))
+const subjects = [{ name: 'float32', model: original, feeds }]
+for (const name of job.variants) {
+  const [form, ...settings] = name.split(' ')
+  const model = VARIANTS[name]
+    ? await VARIANTS[name](original, runtime)
+    : (
+        await quantizeWeights(
+          original,
+          { format: form, embeddings: settings.includes('embeddings') || undefined, inputShapes },
+          runtime,
+        )
+      ).model
+  subjects.push({ name, model, feeds })
+}
+const started = performance.now()
+const measured = await benchmark(runtime.evaluator, subjects, { runs: job.runs, warmup: 2 })
+const rows = measured.map(({ name, milliseconds }, at) => ({
+  name,
+  median: milliseconds.median,
+  least: milliseconds.min,
+  megabytes: encodeModel(subjects[at].model).length / 1e6,
+}))
+const report = { rows, seconds: (performance.now() - started) / 1000, ...usage() }
+process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0))
