@@ -62,7 +62,7 @@ export interface QuantizePlanOptions extends QuantizableOptions {
   readonly floatBiases?: boolean | undefined
   /** Whether 8-bit weights use 7 bits, for processors that add products of uint8 and int8 up in 16 bits; default false. */
   readonly reduceRange?: boolean | undefined
-  /** How weights' scales are found; default `minmax`. */
+  /** How weights' scales are found; default `minmax`, at 4 bits and fewer `mse`. */
   readonly weightAlgorithm?: WeightAlgorithm | undefined
   /** Choices for single layers, by name. */
   readonly layers?: ReadonlyMap<string, LayerChoice> | undefined
@@ -232,7 +232,7 @@ function planWeight(node: QuantizableNode, tensor: Tensor, options: QuantizePlan
   const bits = choice.bits ?? (choice.type ? undefined : options.weightBits) ?? reduced
   const perChannel =
     choice.perChannel ?? (options.perTensorOperators?.has(node.op) ? false : (options.perChannel ?? true))
-  const algorithm = choice.algorithm ?? options.weightAlgorithm ?? 'minmax'
+  const algorithm = choice.algorithm ?? options.weightAlgorithm ?? (bits <= 4 ? 'mse' : 'minmax')
   const axis = perChannel ? node.weight!.axis : null
   return { tensor: name, quantization: weightQuantization(tensor, { type, bits, axis, algorithm }), algorithm }
 }
