@@ -104,7 +104,9 @@ export async function quantizationBasis(
       'INVALID_ARGUMENT',
       "Quantizing activations needs data to see their ranges. Give some, or set activations to 'none'.",
     )
-  const types = [options.activations, options.weights].filter((type) => type !== undefined && type !== 'none')
+  const single = [...(options.layers?.values() ?? []), ...(options.tensors?.values() ?? [])]
+  const chosen = single.flatMap(({ type, quantization }) => [type, quantization?.type])
+  const types = [options.activations, options.weights, ...chosen].filter((type) => type !== undefined && type !== 'none')
   const prepared = await prepareForQuantization(model, { inputShapes, types, signal }, runtime)
   const shapes = await observeShapes(runtime.evaluator, prepared.model, { inputShapes, signal })
   const improved = await improve(prepared, options, shapes, runtime)
