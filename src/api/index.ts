@@ -30,14 +30,24 @@ export {
   quantizationBasis,
   quantize,
 } from './quantize.ts'
+export { type ConfiguredQuantization, configureQuantization } from './quantize-config.ts'
 export {
   type PreparedForQuantization,
+  type PreparedForTraining,
   prepareForQuantization,
+  prepareForTraining,
   type QuantizePrepareOptions,
 } from './quantize-prepare.ts'
 export { type ReplayOptions, replay } from './replay.ts'
 export { MAX_DROP, type QuantizedWithin, quantizeWithin, type RollbackOptions } from './rollback.ts'
 export { type Evaluation as RollbackEvaluation, top1Evaluation } from './rollback-evaluation.ts'
+export {
+  ROUNDING_METHODS,
+  type RoundedWeights,
+  type RoundingChoice,
+  type RoundingInputs,
+  roundWeights,
+} from './rounding.ts'
 export type { Runtime } from './runtime.ts'
 export {
   compareSpeed,

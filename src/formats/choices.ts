@@ -18,17 +18,14 @@ export interface AdaRoundChoice {
   readonly warmStart: number
 }
 
-/** Learned ranges of one layer, for quantization-aware training. */
+/** How one layer learns in quantization-aware training; its bits are among the other choices. */
 export interface RetrainChoice {
-  readonly activationBits: number
-  readonly weightBits: number
   /** Range to start from; absent: calibrated. */
   readonly clip?: Range | undefined
   /** Whether the lower end stays at zero; absent: when the layer before gives no negative numbers. */
   readonly fixedMin?: boolean | undefined
   /** How weights' scales are found: from the weight at every step, or learned. */
   readonly weights: 'arq' | 'ulq'
-  readonly perChannel: boolean
 }
 
 /** A foreign configuration in this package's words. */

@@ -252,14 +252,10 @@ describe('a simplified configuration of retraining, expanded', () => {
       dst_type: 'INT8',
     })
     const choices = choicesFromAmctRetrainJson(config, layers)
-    expect(choices.retrain.get('/layer1/layer1.0/conv3/Conv')).toEqual({
-      activationBits: 8,
-      weightBits: 4,
-      clip: { min: -6, max: 6 },
-      fixedMin: undefined,
-      weights: 'ulq',
-      perChannel: true,
-    })
+    const name = '/layer1/layer1.0/conv3/Conv'
+    expect(choices.retrain.get(name)).toEqual({ clip: { min: -6, max: 6 }, fixedMin: undefined, weights: 'ulq' })
+    expect(choices.layers.get(name)).toEqual({ type: 'int8', bits: 4, perChannel: true, algorithm: 'arq' })
+    expect(choices.tensors.get('c')).toEqual({ type: 'uint8', bits: 8 })
   })
 
   it('prunes without quantizing when it says nothing of quantization', () => {

@@ -1,4 +1,5 @@
 /** AMCT's configuration of retraining in this package's words; sparsity is another command's. */
+import type { ActivationChoice, LayerChoice } from '../../compress/index.ts'
 import { NO_CHOICES, type QuantizationChoices, type RetrainChoice } from '../choices.ts'
 import { type AmctLayers, quantizableLayers } from './layers.ts'
 import type { AmctRetrainJson } from './retrain-json-fields.ts'
@@ -15,6 +16,8 @@ export function choicesFromAmctRetrainJson(config: AmctRetrainJson, layers: Amct
   const entries = new Map([...config.layers].map(([name, settings]) => [layers.find(name), settings] as const))
   const retrain = new Map<string, RetrainChoice>()
   const excluded = new Map<string, string>()
+  const weightChoices = new Map<string, LayerChoice>()
+  const tensors = new Map<string, ActivationChoice>()
   for (const layer of quantizableLayers(layers)) {
     const settings = entries.get(layer)
     if (settings?.regular_prune_enable === true)
@@ -30,14 +33,25 @@ export function choicesFromAmctRetrainJson(config: AmctRetrainJson, layers: Amct
       data.clip_max === undefined || data.clip_min === undefined
         ? undefined
         : { min: data.clip_min, max: data.clip_max }
+    const [activationBits, weightBits] = [bitsOf(data.dst_type), bitsOf(weights.dst_type)]
+    const perChannel = weights.channel_wise ?? layer.facts.channelWise
     retrain.set(layer.node, {
-      activationBits: bitsOf(data.dst_type),
-      weightBits: bitsOf(weights.dst_type),
       clip,
       fixedMin: data.fixed_min,
       weights: weights.algo === 'ulq_retrain' ? 'ulq' : 'arq',
-      perChannel: weights.channel_wise ?? layer.facts.channelWise,
     })
+    weightChoices.set(layer.node, { type: 'int8', bits: weightBits, perChannel, algorithm: 'arq' })
+    if (!tensors.has(layer.input))
+      tensors.set(layer.input, { type: activationBits === 16 ? 'uint16' : 'uint8', bits: activationBits })
   }
-  return { ...NO_CHOICES, nodes: [...retrain.keys()], excluded, retrain, batches: config.batch_num, warnings }
+  return {
+    ...NO_CHOICES,
+    nodes: [...retrain.keys()],
+    excluded,
+    layers: weightChoices,
+    tensors,
+    retrain,
+    batches: config.batch_num,
+    warnings,
+  }
 }
