@@ -17,6 +17,7 @@ import { improveRanges, type RangeOptions } from './better-ranges.ts'
 import { type BiasCorrectionOptions, correctBiasesOnData } from './bias-correction.ts'
 import { type Calibrated, type CalibrateOptions, calibrateModel } from './calibrate.ts'
 import { assertSomeLayer, type PreparedForQuantization, prepareForQuantization } from './quantize-prepare.ts'
+import { type RoundedWeights, type RoundingChoice, roundWeights } from './rounding.ts'
 import type { Runtime } from './runtime.ts'
 import { quantizeWeights } from './weight-only.ts'
 
@@ -33,6 +34,11 @@ export interface QuantizeOptions
   readonly weights?: IntegerType | undefined
   /** Whether biases take up what quantization shifts layers' outputs by in the mean; default false. */
   readonly correctBiases?: boolean | Pick<BiasCorrectionOptions, 'samples' | 'order'> | undefined
+  /**
+   * How weights become integers: `'nearest'` (default), or chosen on the data, layer by layer in the order of the graph:
+   * `'gptq'` (seconds), `'adaround'`, `'block'` (minutes); or a method with options. It is what 4 bits and fewer need.
+   */
+  readonly rounding?: RoundingChoice | undefined
   /** Shapes of inputs that the model leaves open; an open first axis counts as the batch and needs none. */
   readonly inputShapes?: Readonly<Record<string, readonly number[]>> | undefined
 }
@@ -106,7 +112,9 @@ export async function quantizationBasis(
     )
   const single = [...(options.layers?.values() ?? []), ...(options.tensors?.values() ?? [])]
   const chosen = single.flatMap(({ type, quantization }) => [type, quantization?.type])
-  const types = [options.activations, options.weights, ...chosen].filter((type) => type !== undefined && type !== 'none')
+  const types = [options.activations, options.weights, ...chosen].filter(
+    (type) => type !== undefined && type !== 'none',
+  )
   const prepared = await prepareForQuantization(model, { inputShapes, types, signal }, runtime)
   const shapes = await observeShapes(runtime.evaluator, prepared.model, { inputShapes, signal })
   const improved = await improve(prepared, options, shapes, runtime)
@@ -185,19 +193,24 @@ export function planFrom(
 export async function finishQuantization(
   basis: QuantizationBasis,
   planned: QuantizePlan,
-  options: Pick<QuantizeOptions, 'correctBiases' | 'data' | 'inputShapes' | 'excluded' | 'layers' | 'tensors'> &
+  options: Pick<
+    QuantizeOptions,
+    'rounding' | 'correctBiases' | 'data' | 'inputShapes' | 'excluded' | 'layers' | 'tensors'
+  > &
     TaskOptions,
   runtime: Pick<Runtime, 'evaluator'>,
 ): Promise<Quantized & { readonly plan: QuantizePlan; readonly applied: QuantizeApplied }> {
   const { inputShapes, signal } = options
   let { model } = basis
   let plan = planned
+  const learned = await learnedRounding(basis, plan, options, runtime)
+  const rounded = learned?.rounded
   if (options.correctBiases && options.data) {
     const settings = options.correctBiases === true ? {} : options.correctBiases
     const replan = (corrected: Model): QuantizePlan => planFrom({ ...basis, model: corrected }, options)
     const corrected = await correctBiasesOnData(
       model,
-      (float) => applyQuantize(float, replan(float)).model,
+      (float) => applyQuantize(float, replan(float), { rounded }).model,
       options.data,
       runtime,
       { ...settings, signal, onProgress: options.onProgress },
@@ -205,11 +218,49 @@ export async function finishQuantization(
     model = corrected.model
     plan = replan(model)
   }
-  const applied = applyQuantize(model, plan)
+  const applied = applyQuantize(model, plan, { rounded })
   const before = modelCost(model, basis.calibrated.shapes)
   const after = modelCost(applied.model, await observeShapes(runtime.evaluator, applied.model, { inputShapes, signal }))
   const macs = new Map([...before.perNode].map(([name, cost]) => [name, cost.macs]))
   const inputs = new Map(model.graph.nodes.map((node) => [node.name, node.inputs[0] ?? '']))
   const record = recordQuantize(VERSION, plan, applied, { before, after, macs }, inputs, basis.warnings)
-  return { model: applied.model, plan, record, applied }
+  return { model: applied.model, plan, record: withRounding(record, learned), applied }
+}
+
+/** What was learned for a basis already: plans that roll layers back keep the integers of the others. */
+const learnedFor = new WeakMap<
+  QuantizationBasis,
+  { readonly choice: RoundingChoice; readonly weights: RoundedWeights }
+>()
+
+async function learnedRounding(
+  basis: QuantizationBasis,
+  plan: QuantizePlan,
+  { rounding = 'nearest', data, signal, onProgress }: Pick<QuantizeOptions, 'rounding' | 'data'> & TaskOptions,
+  runtime: Pick<Runtime, 'evaluator'>,
+): Promise<RoundedWeights | undefined> {
+  if (rounding === 'nearest' || !data) return undefined
+  const known = learnedFor.get(basis)
+  const covers = ({ weights }: NonNullable<typeof known>): boolean => {
+    const there = new Set([...weights.layers.map(({ node }) => node), ...weights.skips.map(({ name }) => name)])
+    return plan.steps.every(({ node, weight }) => !weight || there.has(node))
+  }
+  if (known?.choice === rounding && covers(known)) return known.weights
+  const { shapes } = basis.calibrated
+  const inputs = { data, shapes, seed: basis.planOptions.seed, signal, onProgress }
+  const weights = await roundWeights(basis.model, plan, rounding, inputs, runtime)
+  if (weights) learnedFor.set(basis, { choice: rounding, weights })
+  return weights
+}
+
+/** The record of layers whose rounding was learned says what it did to their output. */
+function withRounding(record: CompressionRecord, learned: RoundedWeights | undefined): CompressionRecord {
+  if (!learned) return record
+  const errors = new Map(learned.layers.map(({ node, outputError }) => [node, outputError.rounded]))
+  const layers = record.layers.map((layer) => {
+    const outputError = errors.get(layer.name)
+    return outputError === undefined ? layer : { ...layer, outputError }
+  })
+  const warnings = learned.skips.map(({ name, reason }) => `Rounded to nearest: '${name}': ${reason}`)
+  return { ...record, layers, warnings: [...record.warnings, ...warnings] }
 }

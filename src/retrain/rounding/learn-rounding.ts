@@ -3,7 +3,7 @@
  * that the quantized layers before it deliver, to the output of the original one.
  */
 import { dequantizeWeight, findSites, type Site, type Skip } from '../../compress/index.ts'
-import { checkAborted, fail } from '../../core/index.ts'
+import { checkAborted, createRandom, fail } from '../../core/index.ts'
 import { cloneModel, floatAttribute, GraphIndex, liftOpset, type Model, type Node } from '../../graph/index.ts'
 import { type Tensor, toFloat32 } from '../../tensor/index.ts'
 import { Activations } from './activations.ts'
@@ -16,15 +16,27 @@ import {
   type RoundingOptions,
   resolveRounding,
 } from './options.ts'
+import { BlockSamples, RelativeError, roundBlock } from './round-block.ts'
 import { type LayerTask, type RoundedLayer, roundLayer } from './round-layer.ts'
 import { RowCollector } from './rows.ts'
 import { storedIntegers, weightGrid } from './weight-grid.ts'
+
+/** Layers that were rounded together, or the reason why they were not. */
+export interface RoundedBlock {
+  /** Names of the nodes. */
+  readonly layers: readonly string[]
+  /** Error of the block's output on the data, relative: with layers rounded one by one, and now. */
+  readonly outputError?: { readonly layers: number; readonly block: number }
+  readonly reason?: string
+}
 
 /** What {@link learnRounding} gives. */
 export interface LearnedRounding {
   /** Integers by the name of the weight, for `applyQuantize`'s `rounded`. */
   readonly rounded: Map<string, Tensor>
   readonly layers: readonly RoundedLayer[]
+  /** With method `block`. */
+  readonly blocks: readonly RoundedBlock[]
   /** Layers that stay rounded to nearest, and why. */
   readonly skips: readonly Skip[]
 }
@@ -32,6 +44,8 @@ export interface LearnedRounding {
 /** Layers between two values that everything flows through. */
 interface Segment {
   readonly tasks: LayerTask[]
+  /** Value of the original network that they are computed from; `undefined` when there is no single one. */
+  readonly start: string | undefined
   /** Value of the original network behind them; `undefined` at the end of the graph. */
   readonly end: string | undefined
 }
@@ -71,6 +85,7 @@ class RoundingRun {
   readonly #quantized: Activations
   readonly #rounded = new Map<string, Tensor>()
   readonly #outcomes: RoundedLayer[] = []
+  readonly #blocks: RoundedBlock[] = []
   readonly #skips: Skip[] = []
   readonly #quantizations = new Map<string, RoundingLayer['quantization']>()
   #samples = 0
@@ -97,11 +112,13 @@ class RoundingRun {
     const segments = this.#segments(this.#tasks(layers))
     this.#total = segments.reduce((sum, { tasks }) => sum + tasks.length, 0)
     for (const [at, segment] of segments.entries()) {
-      await this.#roundSegment(segment)
+      const levels = await this.#roundSegment(segment)
+      if (this.#options.method === 'block') await this.#roundTogether(segment, levels)
+      this.#done += segment.tasks.length
       if (segment.end !== undefined && at + 1 < segments.length) await this.#advance(segment.end)
     }
     this.#report()
-    return { rounded: this.#rounded, layers: this.#outcomes, skips: this.#skips }
+    return { rounded: this.#rounded, layers: this.#outcomes, blocks: this.#blocks, skips: this.#skips }
   }
 
   #tasks(layers: readonly RoundingLayer[]): LayerTask[] {
@@ -170,15 +187,19 @@ class RoundingRun {
     const segments: Segment[] = []
     let open: LayerTask[] = []
     let next = 0
+    let start: string | undefined
     const close = (end: string | undefined): void => {
-      if (open.length > 0) segments.push({ tasks: open, end })
+      if (open.length > 0) segments.push({ tasks: open, start, end })
       open = []
     }
     for (const task of tasks) {
       const at = order.get(task.site.node)!
       let passed: string | undefined
       for (; next < ends.length && ends[next]!.at < at; next++) passed = ends[next]!.value
-      if (passed !== undefined) close(passed)
+      if (passed !== undefined) {
+        close(passed)
+        start = passed
+      }
       open.push(task)
     }
     close(undefined)
@@ -202,7 +223,9 @@ class RoundingRun {
     await this.#quantized.advance(this.#fake, [this.#quantizedValue(value)!])
   }
 
-  async #roundSegment({ tasks }: Segment): Promise<void> {
+  /** Layer after layer. @returns the multiples of each. */
+  async #roundSegment({ tasks }: Segment): Promise<Float64Array[]> {
+    const chosen: Float64Array[] = []
     const { seed } = this.#options
     const outputs = tasks.map((task) => this.#collector(task, 'output', seed))
     const values = tasks.map(({ site }) => site.node.outputs[0]!)
@@ -211,7 +234,7 @@ class RoundingRun {
     })
     for (const [at, task] of tasks.entries()) {
       checkAborted(this.#context.signal)
-      this.#report(task.site.name)
+      this.#report(task.site.name, at)
       const inputs = this.#collector(task, 'input', seed)
       const value = this.#fakeNode(task.site.name).inputs[0]!
       await this.#quantized.forEach(this.#fake, [value], (tensors) => inputs.add(tensors[value]!))
@@ -226,8 +249,45 @@ class RoundingRun {
       )
       this.#settle(task, levels)
       this.#outcomes.push(outcome)
-      this.#done++
+      chosen.push(levels)
     }
+    return chosen
+  }
+
+  /** All layers of a block, where that serves its output better than what they have. */
+  async #roundTogether({ tasks, start, end }: Segment, levels: Float64Array[]): Promise<void> {
+    const { graph } = this.#model
+    const target = end ?? (graph.outputs.length === 1 ? graph.outputs[0]!.name : undefined)
+    const input = start === undefined ? undefined : this.#quantizedValue(start)
+    const output = end === undefined ? this.#fake.graph.outputs[0]!.name : this.#quantizedValue(end)
+    const layers = tasks.map(({ site }) => site.name)
+    const leave = (reason: string): void => void this.#blocks.push({ layers, reason })
+    if (target === undefined || input === undefined || output === undefined)
+      return leave('There is no single value before or behind it.')
+    if (tasks.length > MOST_BLOCK_LAYERS) return leave(`It has more than ${MOST_BLOCK_LAYERS} layers.`)
+    const samples = new BlockSamples()
+    await this.#quantized.forEach(this.#fake, [input], (tensors) => samples.addInput(tensors[input]!))
+    await this.#original.forEach(this.#model, [target], (tensors) => samples.addTarget(tensors[target]!))
+    const weights = tasks.map(({ site }) => this.#fakeNode(site.name).inputs[1]!)
+    const block = { tasks, weights, levels, input, output }
+    const batches = samples.batches(input, createRandom(this.#options.seed))
+    const before = await this.#errorOf(target, output)
+    const learned = await roundBlock(this.#fake, block, batches, this.#options, this.#context)
+    if (typeof learned === 'string') return leave(learned)
+    for (const [at, task] of tasks.entries()) this.#settle(task, learned[at]!)
+    const after = await this.#errorOf(target, output)
+    if (after >= before) for (const [at, task] of tasks.entries()) this.#settle(task, levels[at]!)
+    this.#blocks.push({ layers, outputError: { layers: before, block: Math.min(before, after) } })
+  }
+
+  /** How far a value of the quantized network is from one of the original. */
+  async #errorOf(target: string, output: string): Promise<number> {
+    const wanted: Tensor[] = []
+    await this.#original.forEach(this.#model, [target], (tensors) => void wanted.push(tensors[target]!))
+    const sum = new RelativeError()
+    let at = 0
+    await this.#quantized.forEach(this.#fake, [output], (tensors) => sum.add(wanted[at++]!, tensors[output]!))
+    return sum.value
   }
 
   #collector({ map, site }: LayerTask, side: 'input' | 'output', seed: number): RowCollector {
@@ -247,10 +307,13 @@ class RoundingRun {
     this.#fake.graph.initializers.set(name, dequantizeWeight(integers, quantization, dtype))
   }
 
-  #report(item?: string): void {
-    this.#context.onProgress?.({ stage: 'round', done: this.#done, total: this.#total, item })
+  #report(item?: string, within = 0): void {
+    this.#context.onProgress?.({ stage: 'round', done: this.#done + within, total: this.#total, item })
   }
 }
+
+/** Layers that are learned together at most; networks without a single value in between have no blocks. */
+const MOST_BLOCK_LAYERS = 12
 
 /** Bytes of one layer's rows at most. */
 const MOST_ROW_BYTES = 256 * 2 ** 20

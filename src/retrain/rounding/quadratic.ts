@@ -82,6 +82,94 @@ export function descendCoordinates(problem: QuadraticProblem, levels: Float64Arr
   }
 }
 
+/** Rows longer than this are not searched for pairs: that takes the square of the length for each output. */
+const LONGEST_PAIRED = 1536
+
+/**
+ * Moves two elements at a time by one step each, as long as that lowers the loss; then none alone does either.
+ *
+ * @param levels where it starts, best from {@link descendCoordinates}; written to.
+ * @param reach as there.
+ */
+export function descendPairs(problem: QuadraticProblem, levels: Float64Array, reach: number): void {
+  const { outputs, length, second } = problem
+  if (length > LONGEST_PAIRED) return
+  const gradient = new Float64Array(length)
+  const moves = { up: new Float64Array(length), down: new Float64Array(length) }
+  for (let o = 0; o < outputs; o++) {
+    gradientOf(problem, levels, o, gradient)
+    const step = problem.grid.step.subarray(o * length, (o + 1) * length)
+    for (let sweep = 0, changed = true; changed && sweep < MOST_SWEEPS; sweep++) {
+      changed = false
+      singleMoves(problem, levels, o, reach, gradient, moves)
+      for (let i = 0; i < length; i++) {
+        const found = bestPair(i, length, second, step, moves)
+        if (!found) continue
+        changed = true
+        for (const { at, by } of found) {
+          levels[o * length + at]! += by
+          const move = by * step[at]!
+          for (let k = 0, from = at * length; k < length; k++) gradient[k]! += move * second[from + k]!
+        }
+        singleMoves(problem, levels, o, reach, gradient, moves)
+      }
+    }
+  }
+}
+
+interface Moves {
+  /** What a step up or down of each element alone adds to the loss; infinite where it is not allowed. */
+  readonly up: Float64Array
+  readonly down: Float64Array
+}
+
+function singleMoves(
+  { length, grid, second }: QuadraticProblem,
+  levels: Float64Array,
+  o: number,
+  reach: number,
+  gradient: Float64Array,
+  { up, down }: Moves,
+): void {
+  for (let j = 0, at = o * length; j < length; j++, at++) {
+    const s = grid.step[at]!
+    const below = Math.floor(grid.weight[at]! / s)
+    const own = s * s * second[j * length + j]!
+    const slope = 2 * s * gradient[j]!
+    const level = levels[at]!
+    up[j] = level < Math.min(grid.most[at]!, below + 1 + reach) ? own + slope : Number.POSITIVE_INFINITY
+    down[j] = level > Math.max(grid.least[at]!, below - reach) ? own - slope : Number.POSITIVE_INFINITY
+  }
+}
+
+/** The move of element i with another one that lowers the loss most, if any does. */
+function bestPair(
+  i: number,
+  length: number,
+  second: Float64Array,
+  step: Float64Array,
+  { up, down }: Moves,
+): readonly { at: number; by: number }[] | undefined {
+  let best = -1e-12 * Math.abs(second[i * length + i]! * step[i]! ** 2)
+  let found: readonly { at: number; by: number }[] | undefined
+  for (const by of [1, -1]) {
+    const alone = by > 0 ? up[i]! : down[i]!
+    if (alone === Number.POSITIVE_INFINITY) continue
+    const factor = 2 * by * step[i]!
+    for (let j = 0, at = i * length; j < length; j++, at++) {
+      const cross = factor * step[j]! * second[at]!
+      const [raised, lowered] = [alone + up[j]! + cross, alone + down[j]! - cross]
+      if (j === i || (raised >= best && lowered >= best)) continue
+      best = Math.min(raised, lowered)
+      found = [
+        { at: i, by },
+        { at: j, by: raised < lowered ? 1 : -1 },
+      ]
+    }
+  }
+  return found
+}
+
 /** Half the gradient of a row's loss: H (ŵ − w) + b. */
 function gradientOf(
   { length, grid, second, shift }: QuadraticProblem,

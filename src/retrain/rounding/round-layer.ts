@@ -6,7 +6,7 @@ import { type LayerProblem, layerProblem } from './layer-problem.ts'
 import { learnUnit } from './learn.ts'
 import type { LinearMap } from './linear-map.ts'
 import type { ResolvedRounding, RoundingContext } from './options.ts'
-import { descendCoordinates, quadraticLoss, roundInSequence } from './quadratic.ts'
+import { descendCoordinates, descendPairs, quadraticLoss, roundInSequence } from './quadratic.ts'
 import { activationBehind, rowBatches, rowUnit } from './row-unit.ts'
 import type { LayerRows } from './rows.ts'
 import { alphaOf } from './soft-rounding.ts'
@@ -83,7 +83,9 @@ async function roundByMoments({ groups }: LayerProblem, { matrices }: RoundingCo
     descendCoordinates(group, sequence, REACH)
     const near = nearestLevels(group.grid)
     descendCoordinates(group, near, REACH)
-    parts.push(quadraticLoss(group, near) < quadraticLoss(group, sequence) ? near : sequence)
+    const best = quadraticLoss(group, near) < quadraticLoss(group, sequence) ? near : sequence
+    descendPairs(group, best, REACH)
+    parts.push(best)
   }
   const levels = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0
