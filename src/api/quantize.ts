@@ -48,6 +48,8 @@ export interface Quantized {
   readonly model: Model
   readonly record: CompressionRecord
   readonly plan: QuantizePlan | WeightOnlyPlan
+  /** The float network that the plan is for: prepared, and improved where that was asked for; not for weights alone. */
+  readonly float?: Model | undefined
 }
 
 /** What plans of one model are made from; for making several of them from one calibration. */
@@ -224,7 +226,7 @@ export async function finishQuantization(
   const macs = new Map([...before.perNode].map(([name, cost]) => [name, cost.macs]))
   const inputs = new Map(model.graph.nodes.map((node) => [node.name, node.inputs[0] ?? '']))
   const record = recordQuantize(VERSION, plan, applied, { before, after, macs }, inputs, basis.warnings)
-  return { model: applied.model, plan, record: withRounding(record, learned), applied }
+  return { model: applied.model, plan, record: withRounding(record, learned), applied, float: model }
 }
 
 /** What was learned for a basis already: plans that roll layers back keep the integers of the others. */
