@@ -1,18 +1,29 @@
-// npm run study:quantize [-- --models resnet20-cifar10 --sections calibrators,outlier,ranges,bits --limit 5000]:
+// npm run study:quantize [-- --models resnet20-cifar10 --sections calibrators,outlier,ranges,bits,levels --limit 5000]:
 // accuracy of quantized networks by calibrator, with a planted outlier, with one scale per weight before and after
 // equalisation, and at 8 and 4 bits with everything that makes up for it. Rows that out/study/quantize-accuracy.json
 // already has are not measured again; --redo measures those of the chosen sections anew. Prints Markdown tables.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { quantize } from 'whittle-nn'
+import {
+  applyQuantize,
+  clusterIntegers,
+  clusterModel,
+  findQuantizable,
+  observeShapes,
+  planFrom,
+  prepareForQuantization,
+  quantizationBasis,
+  quantize,
+  quantizeWeight,
+} from 'whittle-nn'
 import { calibrationFeeds, createNodeRuntime, evaluate } from 'whittle-nn/node'
 import { Tensor, toFloat32 } from 'whittle-nn/tensor'
 import { learnedVariants } from './quantize-learned.mjs'
 import { openNetwork } from './quantize-networks.mjs'
 import { scrambleChannels } from './scramble-channels.mjs'
 
-const SECTIONS = ['calibrators', 'outlier', 'ranges', 'bits']
+const SECTIONS = ['calibrators', 'outlier', 'ranges', 'bits', 'levels']
 const { values } = parseArgs({
   options: {
     models: {
@@ -23,6 +34,8 @@ const { values } = parseArgs({
     only: { type: 'string' },
     samples: { type: 'string', default: '256' },
     limit: { type: 'string', default: '5000' },
+    epochs: { type: 'string', default: '2' },
+    without: { type: 'string' },
     redo: { type: 'boolean', default: false },
     table: { type: 'boolean', default: false },
   },
@@ -92,6 +105,20 @@ const withOutlier = (feeds) =>
     }
   }
 
+/** The first and the last layer, and what they read, at 8 bits: as everybody does who goes below. */
+async function edgesOf(model, runtime) {
+  const prepared = await prepareForQuantization(model, {}, runtime)
+  const shapes = await observeShapes(runtime.evaluator, prepared.model)
+  const { nodes, tensors } = findQuantizable(prepared.model, shapes)
+  const weighted = nodes.filter(({ weight }) => weight)
+  const edges = [weighted[0], weighted.at(-1)]
+  const roots = new Map(tensors.map(({ name, sharedWith }) => [name, sharedWith ?? name]))
+  return {
+    layers: new Map(edges.map(({ name }) => [name, { bits: 8 }])),
+    tensors: new Map(edges.flatMap(({ inputs }) => inputs.map((name) => [roots.get(name) ?? name, { bits: 8 }]))),
+  }
+}
+
 /** What is measured of one network: rows without their result, each with a function that makes the network. */
 async function plannedRows(name, network, runtime) {
   const { model, train, preprocess } = network
@@ -103,6 +130,7 @@ async function plannedRows(name, network, runtime) {
     async () =>
       (await quantize(subject, { data, ...options }, runtime)).model
   const scrambled = (await scrambleChannels(model)).model
+  const edges = await edgesOf(model, runtime)
   const row = (section, bits, variant, make) => ({ key: { model: name, section, bits, variant }, make })
   return [
     row('calibrators', 'float', 'float', async () => model),
@@ -114,15 +142,35 @@ async function plannedRows(name, network, runtime) {
     ...Object.entries(RANGES).map(([variant, options]) =>
       row('ranges', 'W8A8, channels scaled by 2⁻⁴ … 2⁴', variant, run(scrambled, options)),
     ),
-    ...Object.entries(BITS).flatMap(([bits, options]) => [
-      ...Object.entries(ROUNDINGS).map(([variant, extra]) =>
-        row('bits', bits, variant, run(model, { ...options, ...extra })),
-      ),
-      ...learnedVariants({ model, options, feeds, network, limit, runtime }).map(([variant, make]) =>
-        row('bits', bits, variant, make),
-      ),
+    ...Object.entries(BITS).flatMap(([bits, chosen]) => {
+      const options = bits === 'W8A8' ? chosen : { ...chosen, ...edges }
+      return [
+        ...Object.entries(ROUNDINGS).map(([variant, extra]) =>
+          row('bits', bits, variant, run(model, { ...options, ...extra })),
+        ),
+        ...learnedVariants({ model, bits, options, feeds, network, runtime, epochs: Number(values.epochs) }).map(
+          ([variant, make]) => row('bits', bits, variant, make),
+        ),
+      ]
+    }),
+    ...[32, 16].flatMap((levels) => [
+      row('levels', 'float activations', `codebooks of ${levels}`, async () => clusterModel(model, { levels }).model),
+      row('levels', 'W8A8', `${levels} integers per weight`, () => withFewIntegers(model, feeds, levels, runtime)),
     ]),
   ]
+}
+
+/** 8-bit weights of a few different integers: AMCT's NUQ. */
+async function withFewIntegers(model, data, levels, runtime) {
+  const basis = await quantizationBasis(model, { data }, runtime)
+  const plan = planFrom(basis)
+  const rounded = new Map()
+  for (const { weight } of plan.steps) {
+    if (!weight) continue
+    const float = basis.model.graph.initializers.get(weight.tensor)
+    rounded.set(weight.tensor, clusterIntegers(quantizeWeight(float, weight.quantization), levels))
+  }
+  return applyQuantize(basis.model, plan, { rounded }).model
 }
 
 const percent = (value) => `${(100 * value).toFixed(2)} %`
@@ -135,6 +183,7 @@ async function measure(name, runtime) {
     const samples = key.section === 'outlier' ? OUTLIER_SAMPLES : Number(values.samples)
     const row = { ...key, limit, samples }
     if (!wanted.includes(key.section) || (values.only && !key.variant.includes(values.only))) continue
+    if (values.without?.split(',').includes(key.variant)) continue
     if (!values.redo && rows.some((other) => isSame(other, row))) continue
     const started = performance.now()
     try {
