@@ -3,7 +3,7 @@ export * from '../index.ts'
 export { checkpointFolder } from './checkpoint-folder.ts'
 export { DATA_FORMS, datasets, type OpenDatasetOptions, openDataset } from './data.ts'
 export { externalDataBeside } from './external-data.ts'
-export { withFileErrors } from './file-error.ts'
+export { fileError, withFileErrors } from './file-error.ts'
 export { type FileOptions, fileLabel, loadModel, recordPath, type SaveOptions, saveModel, stageModel } from './files.ts'
 export {
   type DecomposeOptions,

@@ -8,5 +8,14 @@ export type {
   QatWeightAlgorithm,
   QuantizerOptions,
 } from './options.ts'
-export { finetuneQuantized, type QuantizedStart, type QuantizedTraining } from './train.ts'
+export {
+  type DeployedNetwork,
+  deployQuantized,
+  finetuneQuantized,
+  type QuantizedNetwork,
+  type QuantizedStart,
+  type QuantizedTraining,
+  quantizedNetwork,
+  trainQuantizedNetwork,
+} from './train.ts'
 export type { WeightQuantizer } from './weights.ts'

@@ -32,8 +32,15 @@ export interface QuantizedStart {
   readonly shapes: ReadonlyMap<string, { readonly shape: readonly number[] }>
 }
 
-/** What {@link finetuneQuantized} returns. */
-export interface QuantizedTraining {
+/** A network in its training form, and where it came from. */
+export interface QuantizedNetwork extends FakeQuantized {
+  readonly start: QuantizedStart
+  /** The network without fake quantization that it was made from. */
+  readonly source: Model
+}
+
+/** A quantized network. */
+export interface DeployedNetwork {
   /** The model to deploy, with QuantizeLinear and DequantizeLinear. */
   readonly model: Model
   /** It again, with what became of the weights. */
@@ -42,6 +49,10 @@ export interface QuantizedTraining {
   readonly float: Model
   /** Plan that makes one of the other, with everything that was learned. */
   readonly plan: QuantizePlan
+}
+
+/** What {@link finetuneQuantized} returns. */
+export interface QuantizedTraining extends DeployedNetwork {
   /** What was trained: standard operators that compute what the deployed model computes. */
   readonly network: Model
   /** How the training went; accuracies are those of the rounded network. */
@@ -49,13 +60,63 @@ export interface QuantizedTraining {
 }
 
 /**
- * Trains a network that rounds as its quantized form will.
+ * Puts fake quantization into a network.
  *
- * Batch normalisations learn on as usual where every output channel of a weight has its own scale, because folding them
+ * Batch normalisations stay and learn on where every output channel of a weight has its own scale, because folding them
  * then leaves the integers as they are; otherwise they are folded first.
  *
- * @throws WhittleError as `finetuneNetwork`; `PLAN_MISMATCH` when the plan is not of this model; `UNSUPPORTED` for
- *   asymmetric weights.
+ * @throws WhittleError `INVALID_ARGUMENT` for wrong options; `PLAN_MISMATCH` when the plan is not of this model;
+ *   `UNSUPPORTED` for asymmetric weights.
+ */
+export function quantizedNetwork(start: QuantizedStart, quantizers: QuantizerOptions = {}): QuantizedNetwork {
+  const { planned, plan, shapes } = start
+  const source = unshareBatchNorms(foldsAfterwards(start) ? start.model : planned)
+  return { start, source, ...toFakeQuantized(source, planned, plan, shapes, quantizers) }
+}
+
+/**
+ * Trains a network with fake quantization.
+ *
+ * @param model the network's own (default), or what an earlier training made of it.
+ * @throws WhittleError as `finetuneNetwork`.
+ */
+export function trainQuantizedNetwork(
+  network: QuantizedNetwork,
+  options: FinetuneOptions,
+  runtime: FinetuneRuntime,
+  model = network.model,
+): Promise<Finetuned> {
+  const { parameters, rules, groups, frozen, source } = network
+  const named = (patterns: readonly string[]): string[] => layersToParameters(source, network, patterns)
+  return finetuneNetwork(
+    model,
+    {
+      ...options,
+      rules,
+      parameters,
+      freeze: [...named(options.freeze ?? []), ...frozen],
+      groups: [...groups, ...(options.groups ?? []).map((group) => ({ ...group, match: named(group.match) }))],
+    },
+    runtime,
+  )
+}
+
+/**
+ * Makes the quantized model of a trained network: every factor comes from what was trained, nothing is run.
+ *
+ * @param trained a model that {@link trainQuantizedNetwork} gave, or the network's own, untrained.
+ */
+export async function deployQuantized(network: QuantizedNetwork, trained: Model): Promise<DeployedNetwork> {
+  const fold = async (model: Model): Promise<Model> => (await runPasses(model, [foldBatchNorm])).model
+  const learned = lifted(await learnedPlan(network.source, network, trained, network.start.plan, fold))
+  const applied = applyQuantize(learned.model, learned.plan)
+  return { model: applied.model, applied, float: learned.model, plan: learned.plan }
+}
+
+/**
+ * Trains a network that rounds as its quantized form will, and quantizes it.
+ *
+ * @throws WhittleError as {@link quantizedNetwork} and `finetuneNetwork`.
  */
 export async function finetuneQuantized(
   start: QuantizedStart,
@@ -63,31 +124,9 @@ export async function finetuneQuantized(
   quantizers: QuantizerOptions,
   runtime: FinetuneRuntime,
 ): Promise<QuantizedTraining> {
-  const { planned, plan, shapes } = start
-  const source = unshareBatchNorms(foldsAfterwards(start) ? start.model : planned)
-  const network = toFakeQuantized(source, planned, plan, shapes, quantizers)
-  const { parameters, rules, groups } = network
-  const training = await finetuneNetwork(
-    network.model,
-    {
-      ...options,
-      rules,
-      parameters,
-      freeze: [...layersToParameters(source, network, options.freeze ?? []), ...network.frozen],
-      groups: [
-        ...groups,
-        ...(options.groups ?? []).map((group) => ({
-          ...group,
-          match: layersToParameters(source, network, group.match),
-        })),
-      ],
-    },
-    runtime,
-  )
-  const fold = async (model: Model): Promise<Model> => (await runPasses(model, [foldBatchNorm])).model
-  const learned = lifted(await learnedPlan(source, network, training.model, plan, fold))
-  const applied = applyQuantize(learned.model, learned.plan)
-  return { model: applied.model, applied, float: learned.model, plan: learned.plan, network: training.model, training }
+  const network = quantizedNetwork(start, quantizers)
+  const training = await trainQuantizedNetwork(network, options, runtime)
+  return { ...(await deployQuantized(network, training.model)), network: training.model, training }
 }
 
 /** The model in the first opset, from its own on, that has the plan's types. */

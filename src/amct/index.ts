@@ -1,0 +1,11 @@
+/** AMCT's calls in camelCase, over the same library: configurations, records and models as its files. */
+export {
+  type AmctRuntimeOptions,
+  createQuantRetrainConfig,
+  createQuantRetrainModel,
+  type QuantRetrainModel,
+  type RetrainConfigOptions,
+  type RetrainModelOptions,
+  type SavedModels,
+  saveQuantRetrainModel,
+} from './retrain.ts'
