@@ -21,30 +21,32 @@ import { HALF } from './histogram-kernel.ts'
 const SMOOTHED = 1e-4
 /** Share of the bins from which on a threshold may lie beyond them. */
 const NEAR_END = 0.9
+/** Thresholds that the first look of a search passes over: 1/256 of the bins. */
+const STRIDE = 16
 
 /**
  * The end of the last of `i` bins for which the divergence is least.
  *
  * @param bins counts of magnitudes, from zero outward. @param levels of the quantization; default 128.
  * @param outliers numbers beyond the bins; default 0.
+ * @param stride looks at every stride-th threshold first and then at all near the best; default 1, every one.
  * @returns how many bins to keep, `levels` … `bins.length`; all where there are no more bins than levels.
  */
-export function entropyThreshold(bins: Float64Array, levels = 128, outliers = 0): number {
+export function entropyThreshold(bins: Float64Array, levels = 128, outliers = 0, stride = 1): number {
   const size = bins.length
   if (size <= levels) return size
   // Sums over the bins before each: numbers, nonempty bins, and c · log c.
   const [numbers, filled, logs] = runningSums(bins)
   const total = numbers[size]! + outliers
-  let best = size
-  let least = Number.POSITIVE_INFINITY
-  for (let i = size; i >= levels; i--) {
+  const divergenceAt = (i: number): number => {
     const kept = numbers[i]!
+    if (kept === 0) return Number.POSITIVE_INFINITY
     const beyond = total - kept
     const last = bins[i - 1]!
-    if (kept === 0) continue
-    // Σ P log P, unscaled.
+    // Σ P log P and Σ P log Q, unscaled.
     const plain = logs[i - 1]! + xLogX(last + beyond)
-    let cross = 0
+    const smoothed = last === 0 && beyond > 0
+    let cross = smoothed ? beyond * Math.log(SMOOTHED) : 0
     let from = 0
     for (let level = 1; level <= levels; level++) {
       // The first bin of the next level: ⌊bin · levels / i⌋ = level.
@@ -56,14 +58,21 @@ export function entropyThreshold(bins: Float64Array, levels = 128, outliers = 0)
       }
       from = end
     }
-    const smoothed = last === 0 && beyond > 0
-    if (smoothed) cross += beyond * Math.log(SMOOTHED)
-    const divergence = (plain - cross) / total - Math.log(total) + Math.log(kept + (smoothed ? SMOOTHED : 0))
-    if (divergence < least - 1e-12) {
-      least = divergence
-      best = i
+    return (plain - cross) / total - Math.log(total) + Math.log(kept + (smoothed ? SMOOTHED : 0))
+  }
+  let best = size
+  let least = Number.POSITIVE_INFINITY
+  const search = (from: number, to: number, step: number): void => {
+    for (let i = from; i >= to; i -= step) {
+      const divergence = divergenceAt(i)
+      if (divergence < least - 1e-12 || (divergence < least + 1e-12 && i > best)) {
+        least = Math.min(least, divergence)
+        best = i
+      }
     }
   }
+  search(size, levels, stride)
+  if (stride > 1) search(Math.min(size, best + stride - 1), Math.max(levels, best - stride + 1), 1)
   return best
 }
 
@@ -93,7 +102,7 @@ export function entropyMagnitude(histogram: Histogram, most: number, levels: num
   const magnitudes = sumOf(histogram.side(false), histogram.side(true))
   for (let range = histogram.reach; ; range *= 2) {
     const { bins, outliers } = evenBins(magnitudes, histogram.reach, range)
-    const best = entropyThreshold(bins.subarray(0, usedBins(bins, outliers)), levels, outliers)
+    const best = entropyThreshold(bins.subarray(0, usedBins(bins, outliers)), levels, outliers, STRIDE)
     if (outliers === 0 || best < NEAR_END * HALF) return Math.min((best * range) / HALF, most)
   }
 }

@@ -3,7 +3,6 @@
  * percentiles that cut one number in a million lie.
  */
 import { fail } from '../../../core/index.ts'
-import { CHUNK, histogramKernel } from './histogram-kernel.ts'
 
 /** Numbers kept at each end: the 0.999999 quantile is exact up to two thousand million numbers. */
 export const KEPT_EXTREMES = 2048
@@ -57,25 +56,20 @@ export class Extremes {
   readonly #largest = new Largest(1)
   readonly #smallest = new Largest(-1)
 
-  /** Adds finite numbers. @param min,max their least and greatest, when these are known. */
-  add(data: Float32Array, min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY): void {
-    for (let at = 0; at < data.length; at += CHUNK) {
-      const low = -this.#smallest.threshold
-      const high = this.#largest.threshold
-      if (min >= low && max <= high) return
-      this.#addPart(data.subarray(at, Math.min(at + CHUNK, data.length)), low, high)
-    }
+  /** Numbers from this one up are not among the smallest. */
+  get low(): number {
+    return -this.#smallest.threshold
   }
 
-  #addPart(part: Float32Array, low: number, high: number): void {
-    let candidates = part
-    if (Number.isFinite(low) && Number.isFinite(high)) {
-      const kernel = histogramKernel()
-      kernel.data.set(part)
-      candidates = kernel.outside(part.length, low, high)
-    }
-    for (let i = 0; i < candidates.length; i++) {
-      const x = candidates[i]!
+  /** Numbers down to this one are not among the largest. */
+  get high(): number {
+    return this.#largest.threshold
+  }
+
+  /** Adds finite numbers; those between {@link low} and {@link high} may be left out. */
+  add(data: Float32Array): void {
+    for (let i = 0; i < data.length; i++) {
+      const x = data[i]!
       this.#largest.add(x)
       this.#smallest.add(x)
     }

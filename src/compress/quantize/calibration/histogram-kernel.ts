@@ -12,32 +12,40 @@ export const HALF = 4096
 export const CHUNK = 65536
 
 const PAGE = 65536
-/** Byte addresses: results of a scan, two tables of counts, the numbers, what is left over. */
+/** Byte addresses: results, two tables of counts, the numbers, those beyond the bins, those at the ends. */
 const OUT = 0
 const TABLE = 64
 const DATA = TABLE + 2 * 2 * HALF * 4
 const REST = DATA + CHUNK * 4
-const END = REST + CHUNK * 4
+const FAR = REST + CHUNK * 4
+const END = FAR + CHUNK * 4
 
-/** What {@link HistogramKernel.scan} finds. */
+/** What there is to know about all numbers. */
 export interface Scan {
-  /** NaN when any number is NaN. */
+  /** NaN when any number is NaN; +∞ of no numbers. */
   readonly min: number
+  /** NaN when any number is NaN; −∞ of no numbers. */
   readonly max: number
   readonly zeros: number
 }
 
-/** Loops over the chunk in {@link HistogramKernel.data}. */
+/** What {@link HistogramKernel.count} finds; both views until its next call. */
+export interface Counted extends Scan {
+  /** Numbers that are in no bin. */
+  readonly rest: Float32Array
+  /** Numbers below or above the limits given. */
+  readonly far: Float32Array
+}
+
+/** Loops over the chunk in {@link HistogramKernel.data}; counts of numbers are multiples of four. */
 export interface HistogramKernel {
   /** `[CHUNK]`: write here before each call. */
   readonly data: Float32Array
-  /** Two tables `[2 · HALF]` that {@link fill} adds to; the caller sets them to zero. */
+  /** Two tables `[2 · HALF]` that {@link count} adds to; the caller sets them to zero. */
   readonly tables: Int32Array
-  scan(count: number): Scan
-  /** Counts what lies within ±HALF / inverse; returns a view on the numbers that do not. */
-  fill(count: number, inverse: number): Float32Array
-  /** A view on the numbers below `low` or above `high`. */
-  outside(count: number, low: number, high: number): Float32Array
+  scan(numbers: number): Scan
+  /** Counts what lies within ±HALF / inverse, and finds what lies below `low` or above `high`. */
+  count(numbers: number, inverse: number, low: number, high: number): Counted
 }
 
 let kernel: HistogramKernel | undefined
@@ -52,27 +60,65 @@ function createKernel(): HistogramKernel {
   const memory = new WebAssembly.Memory({ initial: Math.ceil(END / PAGE) })
   const bytes = Uint8Array.from(atob(HISTOGRAM_WASM), (character) => character.charCodeAt(0))
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } })
-  const scan = exports.scan as (data: number, count: number, out: number) => void
-  const fill = exports.fill as (
+  const scan = exports.scan as (data: number, numbers: number, out: number) => void
+  const count = exports.count as (
     data: number,
-    count: number,
+    numbers: number,
     inverse: number,
     half: number,
     table: number,
     rest: number,
-  ) => number
-  const outside = exports.outside as (data: number, count: number, low: number, high: number, out: number) => number
-  const found = new Float32Array(memory.buffer, OUT, 2)
-  const zeros = new Int32Array(memory.buffer, OUT + 8, 1)
-  const left = (end: number): Float32Array => new Float32Array(memory.buffer, REST, (end - REST) / 4)
+    low: number,
+    high: number,
+    far: number,
+    out: number,
+  ) => void
+  const ends = new Float32Array(memory.buffer, OUT, 2)
+  const numbersFound = new Int32Array(memory.buffer, OUT + 8, 3)
+  const found = (): Scan => ({ min: ends[0]!, max: ends[1]!, zeros: numbersFound[0]! })
+  const list = (begin: number, end: number): Float32Array => new Float32Array(memory.buffer, begin, (end - begin) / 4)
   return {
     data: new Float32Array(memory.buffer, DATA, CHUNK),
     tables: new Int32Array(memory.buffer, TABLE, 4 * HALF),
-    scan: (count) => {
-      scan(DATA, count, OUT)
-      return { min: found[0]!, max: found[1]!, zeros: zeros[0]! }
+    scan: (numbers) => {
+      scan(DATA, numbers, OUT)
+      return found()
     },
-    fill: (count, inverse) => left(fill(DATA, count, inverse, HALF, TABLE, REST)),
-    outside: (count, low, high) => left(outside(DATA, count, low, high, REST)),
+    count: (numbers, inverse, low, high) => {
+      count(DATA, numbers, inverse, HALF, TABLE, REST, low, high, FAR, OUT)
+      return { ...found(), rest: list(REST, numbersFound[1]!), far: list(FAR, numbersFound[2]!) }
+    },
   }
+}
+
+const NOTHING: Scan = { min: Number.POSITIVE_INFINITY, max: Number.NEGATIVE_INFINITY, zeros: 0 }
+
+/** What two lists of numbers have together. */
+export function joinScans(a: Scan, b: Scan): Scan {
+  return { min: Math.min(a.min, b.min), max: Math.max(a.max, b.max), zeros: a.zeros + b.zeros }
+}
+
+/** Least, greatest and zeros of any number of numbers, one by one. */
+export function scanFew(data: Float32Array): Scan {
+  let { min, max, zeros } = NOTHING
+  for (let i = 0; i < data.length; i++) {
+    const x = data[i]!
+    min = Math.min(min, x)
+    max = Math.max(max, x)
+    if (x === 0) zeros++
+  }
+  return { min, max, zeros }
+}
+
+/** Least, greatest and zeros of any number of numbers. */
+export function scanAll(data: Float32Array): Scan {
+  const whole = data.length - (data.length % 4)
+  let found = scanFew(data.subarray(whole))
+  for (let at = 0; at < whole; at += CHUNK) {
+    const { data: chunk, scan } = histogramKernel()
+    const end = Math.min(at + CHUNK, whole)
+    chunk.set(data.subarray(at, end))
+    found = joinScans(found, scan(end - at))
+  }
+  return found
 }

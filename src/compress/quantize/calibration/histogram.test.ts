@@ -63,6 +63,23 @@ describe('Histogram', () => {
     expectCounted(grown, Float32Array.from(parts.flatMap((part) => [...part])))
   })
 
+  it('tells least, greatest and zeros, and that a number is NaN', () => {
+    for (const count of [7, 5003]) {
+      const data = normals(count, 18)
+      data[count - 2] = 0
+      data[1] = -9
+      data[count - 1] = 11
+      expect(new Histogram().add(data)).toEqual({ min: -9, max: 11, zeros: 1 })
+      for (const at of [0, 2, count - 1]) {
+        const broken = data.slice()
+        broken[at] = Number.NaN
+        expect(new Histogram().add(broken).min).toBeNaN()
+        broken[at] = Number.NEGATIVE_INFINITY
+        expect(new Histogram().add(broken).min).toBe(Number.NEGATIVE_INFINITY)
+      }
+    }
+  })
+
   it('keeps the resolution of the many when one number is a million times as large', () => {
     const data = Float32Array.of(...normals(100_000, 8), 1e6)
     const histogram = new Histogram()
@@ -131,6 +148,22 @@ describe('Histogram', () => {
 })
 
 describe('Extremes', () => {
+  it('is filled by a histogram on its way', () => {
+    const extremes = new Extremes()
+    const alone = new Extremes()
+    const histogram = new Histogram()
+    for (const [seed, count] of [
+      [20, 200_003],
+      [21, 3],
+      [22, 70_001],
+    ] as const) {
+      const data = normals(count, seed)
+      histogram.add(data, extremes)
+      alone.add(data)
+    }
+    expect(extremes.toJson()).toEqual(alone.toJson())
+  })
+
   it('holds the largest and smallest numbers of all batches, equal ones as often as they came', () => {
     const batches = [normals(3000, 13), normals(100_000, 14), normals(50, 15, 10), new Float32Array(9000).fill(2.5)]
     const extremes = new Extremes()

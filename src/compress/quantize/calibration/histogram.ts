@@ -11,7 +11,8 @@
  * Zeros are counted apart: every integer type stores them exactly, and after a Relu they are most of the numbers.
  */
 import { fail } from '../../../core/index.ts'
-import { CHUNK, HALF, histogramKernel } from './histogram-kernel.ts'
+import type { Extremes } from './extremes.ts'
+import { CHUNK, HALF, histogramKernel, joinScans, type Scan, scanAll, scanFew } from './histogram-kernel.ts'
 
 /** Bins of an octave of the tail. */
 export const OCTAVE = HALF / 2
@@ -23,6 +24,7 @@ const LEAST_EXPONENT = -100
 const KERNEL_FROM = 1024
 /** Bits below those that tell a float32's bin within its octave: 23 − log₂ OCTAVE. */
 const FINE_BITS = 12
+const NO_LIMITS = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY }
 
 /** Bins in use of one side or octave as JSON: the first one's index, and counts up to the last one. */
 export type CountRun = { readonly from: number; readonly counts: readonly number[] }
@@ -73,32 +75,44 @@ export class Histogram {
   }
 
   /**
-   * Adds finite numbers.
+   * Adds finite numbers. When one is NaN or infinite, which the result tells, the histogram is of no further use.
    *
-   * @param zeros how many of them are zero, when that is known.
+   * @param extremes takes the numbers at the ends on the way; default: nothing does.
+   * @returns least, greatest and zeros of these numbers.
    */
-  add(data: Float32Array, zeros?: number): void {
-    let empty = zeros
-    if (empty === undefined) {
-      empty = 0
-      for (let i = 0; i < data.length; i++) if (data[i] === 0) empty++
+  add(data: Float32Array, extremes?: Extremes): Scan {
+    if (data.length < KERNEL_FROM) {
+      const found = scanFew(data)
+      this.#begin(data, found.zeros)
+      this.#addFew(data)
+      extremes?.add(data)
+      this.#fit()
+      return found
     }
-    if (empty === data.length) {
-      this.#zeros += empty
-      return
-    }
-    if (!this.#core) {
-      this.#core = new Float64Array(2 * HALF)
-      this.#exponent = firstReach(data, data.length - empty)
-    }
-    if (data.length < KERNEL_FROM) this.#addFew(data)
-    else this.#addMany(data, empty)
-    while (this.#beyond * TAIL_SHARE > this.#inside + this.#beyond) this.#grow()
+    if (!this.#core) this.#begin(data, scanAll(data).zeros)
+    const whole = data.length - (data.length % 4)
+    const left = data.subarray(whole)
+    this.#addFew(left)
+    extremes?.add(left)
+    const found = joinScans(scanFew(left), this.#addMany(data.subarray(0, whole), extremes))
+    this.#fit()
+    return found
+  }
+
+  /** Chooses the first reach, when there are numbers other than zero. */
+  #begin(data: Float32Array, zeros: number): void {
+    if (this.#core || zeros === data.length) return
+    this.#core = new Float64Array(2 * HALF)
+    this.#exponent = firstReach(data, data.length - zeros)
+  }
+
+  #fit(): void {
+    // Beyond 2¹²⁸ lie NaN and infinity alone.
+    while (this.#exponent < 128 && this.#beyond * TAIL_SHARE > this.#inside + this.#beyond) this.#grow()
   }
 
   #addFew(data: Float32Array): void {
     const inverse = HALF / 2 ** this.#exponent
-    const core = this.#core!
     for (let i = 0; i < data.length; i++) {
       const x = data[i]!
       if (x === 0) {
@@ -108,33 +122,40 @@ export class Histogram {
       const step = Math.trunc(x * inverse)
       const bin = x < 0 ? HALF - 1 + step : HALF + step
       if (bin >= 0 && bin < 2 * HALF) {
-        core[bin]!++
+        this.#core![bin]!++
         this.#inside++
       } else this.#addBeyond(x)
     }
   }
 
-  #addMany(data: Float32Array, zeros: number): void {
+  #addMany(data: Float32Array, extremes: Extremes | undefined): Scan {
     const kernel = histogramKernel()
     const { tables } = kernel
-    const core = this.#core!
     const inverse = HALF / 2 ** this.#exponent
-    tables.fill(0)
+    let found: Scan = scanFew(data.subarray(0, 0))
     let beyond = 0
+    tables.fill(0)
     for (let at = 0; at < data.length; at += CHUNK) {
-      const part = data.length - at > CHUNK ? data.subarray(at, at + CHUNK) : data.subarray(at)
-      kernel.data.set(part)
-      const rest = kernel.fill(part.length, inverse)
+      const end = Math.min(at + CHUNK, data.length)
+      kernel.data.set(data.subarray(at, end))
+      const { low, high } = extremes ?? NO_LIMITS
+      const { rest, far, ...part } = kernel.count(end - at, inverse, low, high)
       for (let i = 0; i < rest.length; i++) this.#addBeyond(rest[i]!)
+      if (extremes && far.length > 0) extremes.add(far)
       beyond += rest.length
+      found = joinScans(found, part)
     }
-    for (let bin = 0; bin < 2 * HALF; bin++) {
-      const found = (tables[bin]! >>> 0) + (tables[2 * HALF + bin]! >>> 0)
-      if (found !== 0) core[bin]! += found
+    const core = this.#core
+    if (core) {
+      for (let bin = 0; bin < 2 * HALF; bin++) {
+        const counted = (tables[bin]! >>> 0) + (tables[2 * HALF + bin]! >>> 0)
+        if (counted !== 0) core[bin]! += counted
+      }
+      core[HALF]! -= found.zeros
     }
-    core[HALF]! -= zeros
-    this.#inside += data.length - zeros - beyond
-    this.#zeros += zeros
+    this.#inside += data.length - found.zeros - beyond
+    this.#zeros += found.zeros
+    return found
   }
 
   #addBeyond(x: number, times = 1): void {
@@ -192,7 +213,7 @@ export class Histogram {
         const sums = octaveCounts(mine, octave)
         for (let i = 0; i < OCTAVE; i++) sums[i]! += counts[i]!
       }
-    while (this.#beyond * TAIL_SHARE > this.#inside + this.#beyond) this.#grow()
+    this.#fit()
   }
 
   #clone(): Histogram {
@@ -285,7 +306,7 @@ function firstReach(data: Float32Array, nonzeros: number): number {
   let beyond = 0
   let octave = 255
   while (octave > 0 && (beyond + octaves[octave]!) * TAIL_SHARE <= nonzeros) beyond += octaves[octave--]!
-  return Math.max(octave - 127 + 1, LEAST_EXPONENT)
+  return Math.min(Math.max(octave - 127 + 1, LEAST_EXPONENT), 128)
 }
 
 /** Counts without the empty bins at both ends. */

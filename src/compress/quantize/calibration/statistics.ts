@@ -6,7 +6,7 @@ import { fail } from '../../../core/index.ts'
 import { Extremes, type ExtremesJson } from './extremes.ts'
 import { HfmgHistogram, type HfmgHistogramJson } from './hfmg-histogram.ts'
 import { Histogram, type HistogramJson } from './histogram.ts'
-import { CHUNK, histogramKernel } from './histogram-kernel.ts'
+import { scanAll } from './histogram-kernel.ts'
 
 /** What is collected besides ranges; JSON. */
 export type StatisticNeeds = {
@@ -92,16 +92,13 @@ export class TensorStatistics {
   /**
    * Adds the elements of one batch.
    *
-   * @throws WhittleError `NOT_FINITE` when one of them is NaN or infinite; nothing is added then.
+   * @throws WhittleError `NOT_FINITE` when one of them is NaN or infinite; the statistics are of no use then.
    */
   add(data: Float32Array): void {
-    const { min, max, zeros } = scanAll(data)
+    const { min, max } = this.histogram ? this.histogram.add(data, this.extremes) : scanAll(data)
     checkFinite(min, max, data.length)
-    if (data.length > 0) {
-      this.histogram?.add(data, zeros)
-      this.extremes?.add(data, min, max)
-      this.hfmg?.add(data, min, max)
-    }
+    if (!this.histogram) this.extremes?.add(data)
+    this.hfmg?.add(data, min, max)
     this.addRange(min, max, data.length)
   }
 
@@ -190,20 +187,4 @@ function checkFinite(min: number, max: number, count: number): void {
       'NOT_FINITE',
       `Statistics: elements must be finite; found ${Number.isNaN(min) || Number.isNaN(max) ? 'NaN' : 'infinity'}.`,
     )
-}
-
-function scanAll(data: Float32Array): { min: number; max: number; zeros: number } {
-  const kernel = histogramKernel()
-  let min = Number.POSITIVE_INFINITY
-  let max = Number.NEGATIVE_INFINITY
-  let zeros = 0
-  for (let at = 0; at < data.length; at += CHUNK) {
-    const part = data.subarray(at, Math.min(at + CHUNK, data.length))
-    kernel.data.set(part)
-    const found = kernel.scan(part.length)
-    min = Math.min(min, found.min)
-    max = Math.max(max, found.max)
-    zeros += found.zeros
-  }
-  return { min, max, zeros }
 }
