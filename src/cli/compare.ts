@@ -1,9 +1,15 @@
-import { calibrationFeeds } from '../api/index.ts'
+import { analyseQuantization, calibrationFeeds, type QuantizationAnalysis } from '../api/index.ts'
 import { fail } from '../core/index.ts'
-import { compareModels, type ModelComparison, randomFeeds, type ValueDifference } from '../engine/index.ts'
+import {
+  compareModels,
+  hasQuantization,
+  type ModelComparison,
+  randomFeeds,
+  type ValueDifference,
+} from '../engine/index.ts'
 import type { TensorMap } from '../graph/index.ts'
 import { loadModel } from '../node/index.ts'
-import { formatError, formatTable } from '../report/index.ts'
+import { formatAnalysis, formatError, formatTable } from '../report/index.ts'
 import { defineCommand } from './command.ts'
 import {
   DATA_OPTIONS,
@@ -20,7 +26,8 @@ const RANDOM_BATCHES = 4
 /** `whittle compare`. */
 export const command = defineCommand({
   name: 'compare',
-  summary: 'Compares two models on the same inputs: outputs, and inner values that both have under one name',
+  summary:
+    'Compares two models on the same inputs: outputs, and inner values that both have under one name; of a quantized model, every layer alone and in the whole, in order of damage',
   usage: 'A B',
   models: [2, 2],
   options: {
@@ -38,6 +45,10 @@ export const command = defineCommand({
   examples: [
     ['whittle compare model.onnx small.onnx', 'on random inputs'],
     ['whittle compare model.onnx small.onnx --data images:./samples --preprocess imagenet --limit 64', 'on data'],
+    [
+      'whittle compare model.onnx small.int8.onnx --data images:./samples --preprocess imagenet --limit 64',
+      'which layers of a quantized model, from any tool, do the most damage',
+    ],
     ['whittle compare model.onnx again.onnx --outputs-only --max-error 1e-5', 'fail unless they compute the same'],
   ],
   async run({ models: [pathA, pathB], options, terminal }) {
@@ -53,13 +64,20 @@ export const command = defineCommand({
     const preprocess = readPreprocess(options.preprocess, a)
     const feeds = data ? calibrationFeeds(a, data, { preprocess, batch, limit, seed, signal }) : random
     const { evaluator } = await runtimeFor(options)
-    const found = await compareModels(evaluator, a, b, feeds(), {
-      layers: !options['outputs-only'],
-      signal,
-      onProgress,
-    })
     const source = data?.name ?? 'random inputs'
-    terminal.print({ a: pathA, b: pathB, data: source, ...asJson(found) }, () => describe(found, source))
+    const head = { a: pathA, b: pathB, data: source }
+    const isAnalysis = !options['outputs-only'] && hasQuantization(b) && !hasQuantization(a)
+    let found: Pick<ModelComparison, 'outputs'>
+    if (isAnalysis) {
+      const analysis = await analyseQuantization(a, b, { data: feeds, signal, onProgress }, { evaluator })
+      found = analysis
+      terminal.print({ ...head, ...analysisAsJson(analysis) }, () => describeAnalysis(analysis, source))
+    } else {
+      const layers = !options['outputs-only']
+      const comparison = await compareModels(evaluator, a, b, feeds(), { layers, signal, onProgress })
+      found = comparison
+      terminal.print({ ...head, ...asJson(comparison) }, () => describe(comparison, source))
+    }
     const bound = options['max-error']
     const beyond = found.outputs.filter((output) => bound !== undefined && !(output.relativeError <= bound))
     for (const { name, relativeError } of beyond)
@@ -72,10 +90,30 @@ export const command = defineCommand({
 })
 
 /** JSON has no infinity: the SQNR of equal values is null. */
+const finite = (value: ValueDifference) => ({ ...value, sqnr: Number.isFinite(value.sqnr) ? value.sqnr : null })
+
 function asJson({ batches, outputs, layers }: ModelComparison) {
-  const finite = (list: readonly ValueDifference[]) =>
-    list.map((value) => ({ ...value, sqnr: Number.isFinite(value.sqnr) ? value.sqnr : null }))
-  return { batches, outputs: finite(outputs), layers: finite(layers) }
+  return { batches, outputs: outputs.map(finite), layers: layers.map(finite) }
+}
+
+function analysisAsJson({ batches, outputs, layers, unmatched }: QuantizationAnalysis) {
+  const both = layers.map((layer) => ({
+    ...layer,
+    alone: finite(layer.alone),
+    accumulated: finite(layer.accumulated),
+  }))
+  return { batches, outputs: outputs.map(finite), layers: both, unmatched }
+}
+
+function describeAnalysis({ batches, outputs, layers, unmatched }: QuantizationAnalysis, source: string): string {
+  const lost = unmatched.length > 0 ? [`Nothing in A by name for: ${unmatched.join(', ')}`] : []
+  return [
+    'Layers by what each does alone, worst first:',
+    formatAnalysis(layers),
+    '',
+    describe({ batches, outputs, layers: [] }, source),
+    ...lost,
+  ].join('\n')
 }
 
 function describe({ batches, outputs, layers }: ModelComparison, source: string): string {
@@ -93,5 +131,5 @@ function describe({ batches, outputs, layers }: ModelComparison, source: string)
     [...layers.map(row), ...(layers.length > 0 ? [['-']] : []), ...outputs.map(row)],
   )
   const plural = batches === 1 ? 'batch' : 'batches'
-  return `${table}\n\n${batches} ${plural} of ${source}; outputs are last`
+  return `${table}\n\n${batches} ${plural} of ${source}${layers.length > 0 ? '; outputs are last' : ''}`
 }

@@ -1,8 +1,22 @@
-import { type Inspection, inspect } from '../api/index.ts'
+import { calibrationFeeds, type Diagnosis, diagnose, type Inspection, inspect, type Runtime } from '../api/index.ts'
+import { fail } from '../core/index.ts'
+import type { Model } from '../graph/index.ts'
 import { fileLabel, loadModel } from '../node/index.ts'
-import { formatBytes, formatCount, formatShape, formatTable } from '../report/index.ts'
+import { formatBytes, formatCount, formatDiagnosis, formatShape, formatTable } from '../report/index.ts'
 import { defineCommand } from './command.ts'
-import { INPUT_SHAPE_OPTION, readInputShapes, runtimeFor } from './model-options.ts'
+import {
+  DATA_OPTIONS,
+  INPUT_SHAPE_OPTION,
+  openData,
+  readInputShapes,
+  readPreprocess,
+  runtimeFor,
+} from './model-options.ts'
+import type { OptionValues } from './options.ts'
+import type { Terminal } from './terminal.ts'
+
+/** Samples that the doctor looks at unless told otherwise. */
+const DOCTOR_SAMPLES = 128
 
 /** `whittle inspect`. */
 export const command = defineCommand({
@@ -10,20 +24,56 @@ export const command = defineCommand({
   summary: 'Shows layers, shapes, parameters, bytes and MACs, and what each method can do with each layer',
   usage: 'MODEL',
   models: [1, 1],
-  options: INPUT_SHAPE_OPTION,
+  options: {
+    ...INPUT_SHAPE_OPTION,
+    doctor: { kind: 'flag', about: 'looks for what usually goes wrong when a model is quantized; best with --data' },
+    'per-tensor': { kind: 'flag', about: 'with --doctor: weights will have one scale each' },
+    ...DATA_OPTIONS,
+    data: { ...DATA_OPTIONS.data, about: `with --doctor: samples to calibrate with, ${DATA_OPTIONS.data.about}` },
+  },
   examples: [
     ['whittle inspect model.onnx', 'layers, costs, and which methods fit'],
     ['whittle inspect detector.onnx --input-shape images:1x3x640x640', 'a model with open height and width'],
+    [
+      'whittle inspect model.onnx --doctor --data images:./samples --preprocess imagenet',
+      'what will go wrong when it is quantized, before it does; exits with 2 when quantizing would fail',
+    ],
     ['whittle inspect model.onnx --json', 'exact numbers and every reason, for programs'],
   ],
   async run({ models: [path], options, terminal }) {
     const model = await loadModel(path!, terminal)
     const inputShapes = readInputShapes(options['input-shape'], model)
-    const found = await inspect(model, { inputShapes, signal: terminal.signal }, await runtimeFor(options))
+    const runtime = await runtimeFor(options)
+    if (options.doctor) {
+      const diagnosis = await examine(model, options, terminal, runtime)
+      terminal.print({ model: path, ...diagnosis }, () => formatDiagnosis(diagnosis.findings, diagnosis.samples))
+      return diagnosis.findings.some(({ severity }) => severity === 'error') ? 2 : 0
+    }
+    for (const name of ['data', 'split', 'limit', 'batch', 'preprocess', 'data-type', 'per-tensor'] as const)
+      if (options[name] !== undefined && options[name] !== false)
+        fail('INVALID_ARGUMENT', `Option --${name}: is for --doctor, which looks at data. Add --doctor.`)
+    const found = await inspect(model, { inputShapes, signal: terminal.signal }, runtime)
     terminal.print({ model: path, ...found }, () => describe(path!, found))
     return 0
   },
 })
+
+async function examine(
+  model: Model,
+  options: OptionValues<typeof DATA_OPTIONS> & {
+    readonly 'input-shape': readonly string[]
+    readonly 'per-tensor': boolean
+    readonly seed: number | undefined
+  },
+  { signal, onProgress }: Terminal,
+  runtime: Runtime,
+): Promise<Diagnosis> {
+  const dataset = await openData(options, model)
+  const preprocess = readPreprocess(options.preprocess, model)
+  const { batch, seed, limit = DOCTOR_SAMPLES } = options
+  const data = dataset && calibrationFeeds(model, dataset, { preprocess, batch, limit, seed, signal })
+  return diagnose(model, { data, preprocess, perChannel: !options['per-tensor'], signal, onProgress }, runtime)
+}
 
 function describe(path: string, found: Inspection): string {
   const { cost, layers, skips } = found

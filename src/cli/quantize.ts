@@ -1,9 +1,19 @@
-import { calibrationFeeds, QUANTIZATION_SAMPLES, type Quantized, type QuantizeOptions, quantize } from '../api/index.ts'
-import { CALIBRATION_METHODS } from '../compress/index.ts'
+import {
+  calibrationFeeds,
+  QUANTIZATION_SAMPLES,
+  type Quantized,
+  type QuantizedWithin,
+  type QuantizeOptions,
+  quantize,
+  quantizeWithin,
+  type RollbackOptions,
+  type Runtime,
+} from '../api/index.ts'
+import { CALIBRATION_METHODS, type RollbackRecord } from '../compress/index.ts'
 import { fail } from '../core/index.ts'
 import type { Model } from '../graph/index.ts'
 import { checkWritable, loadModel, recordPath, StagedFiles, stageModel } from '../node/index.ts'
-import { formatMilliseconds, formatRecord } from '../report/index.ts'
+import { formatMilliseconds, formatRecord, formatRollback } from '../report/index.ts'
 import { defineCommand } from './command.ts'
 import {
   DATA_OPTIONS,
@@ -15,6 +25,9 @@ import {
   runtimeFor,
 } from './model-options.ts'
 import type { OptionValues } from './options.ts'
+import { checkQuantizeFiles, QUANTIZE_FILE_OPTIONS, withConfiguration, writeQuantizeFiles } from './quantize-files.ts'
+import { checkRollback, failedRollback, ROLLBACK_OPTIONS, readRollback, writeAmctFiles } from './rollback.ts'
+import type { Terminal } from './terminal.ts'
 
 const ACTIVATIONS = ['uint8', 'int8', 'int16', 'none'] as const
 const WEIGHTS = ['int8', 'int4'] as const
@@ -40,6 +53,8 @@ const OPTIONS = {
   'keep-activations': { kind: 'flag', about: 'keeps Relu and Clip where the limits of integers do their work' },
   only: { kind: 'list', value: 'GLOB', about: 'only layers whose names match (* and ?)' },
   skip: { kind: 'list', value: 'GLOB', about: 'not the nodes whose names match' },
+  ...QUANTIZE_FILE_OPTIONS,
+  ...ROLLBACK_OPTIONS,
   ...DATA_OPTIONS,
   ...INPUT_SHAPE_OPTION,
 } as const
@@ -69,37 +84,73 @@ export const command = defineCommand({
       "whittle quantize model.onnx --data npz:samples.npz --skip '*/head/*' -o small.onnx",
       'without some layers; whittle inspect lists the names',
     ],
+    [
+      'whittle quantize model.onnx --data cifar10:./cifar10 --split train --max-drop 0.5 --evaluate cifar10:./cifar10 -o small.onnx',
+      'with layers rolled back to floating point until top-1 drops by half a point at most',
+    ],
     ['whittle quantize model.onnx --activations none --weights int4 -o small.onnx', 'weights alone, without data'],
   ],
   async run({ models: [path], options, terminal }) {
     const { output } = options
     const started = performance.now()
     const choices = readChoices(options)
+    checkRollback(options)
+    checkQuantizeFiles(options)
     for (const target of [output, recordPath(output)]) checkWritable(target)
     const model = await loadModel(path!, terminal)
     const runtime = await runtimeFor(options)
-    const result = await quantize(
-      model,
-      {
-        ...choices,
-        inputShapes: readInputShapes(options['input-shape'], model),
-        data: await dataFor(options, model, terminal.signal),
-        signal: terminal.signal,
-        onProgress: terminal.onProgress,
-      },
-      runtime,
-    )
+    const unconfigured: QuantizeOptions = {
+      ...choices,
+      inputShapes: readInputShapes(options['input-shape'], model),
+      data: await dataFor(options, model, terminal.signal),
+      signal: terminal.signal,
+      onProgress: terminal.onProgress,
+    }
+    const settings = await withConfiguration(model, unconfigured, options, runtime, terminal)
+    const limit = await readRollback(options, model, runtime, terminal)
+    const within = limit && (await quantizeToLimit(model, { ...settings, ...limit }, options, terminal, runtime))
+    const result = within ?? (await quantize(model, settings, runtime))
+    const rollback = within?.record.rollback
     await write(result, output, terminal.signal)
+    await writeQuantizeFiles(result, options, terminal)
     const milliseconds = performance.now() - started
-    terminal.print({ output, record: recordPath(output), milliseconds, ...summary(result) }, () =>
+    const head = { output, record: recordPath(output), milliseconds }
+    terminal.print({ ...head, ...summary(result), ...(rollback && { rollback }) }, () =>
       [
         formatRecord(result.record),
+        ...(rollback ? [formatRollback(rollback)] : []),
         `Wrote ${output}, ${recordPath(output)} in ${formatMilliseconds(milliseconds)}.`,
       ].join('\n\n'),
     )
     return 0
   },
 })
+
+/** Quantizes with layers rolled back until the limit holds; AMCT's files are written also when it does not. */
+async function quantizeToLimit(
+  model: Model,
+  settings: QuantizeOptions & RollbackOptions,
+  options: Options,
+  terminal: Terminal,
+  runtime: Runtime,
+): Promise<QuantizedWithin> {
+  const folder = options['amct-output']
+  const writeFiles = async (record: RollbackRecord): Promise<void> => {
+    if (folder !== undefined) terminal.note(`Wrote ${(await writeAmctFiles(folder, record)).join(', ')}.`)
+  }
+  try {
+    const result = await quantizeWithin(model, settings, runtime)
+    await writeFiles(result.record.rollback)
+    return result
+  } catch (error) {
+    const failed = failedRollback(error)
+    if (failed) {
+      await writeFiles(failed)
+      terminal.note(formatRollback(failed))
+    }
+    throw error
+  }
+}
 
 /** Options that need no file, so that mistakes in them show at once. */
 function readChoices(options: Options): QuantizeOptions {

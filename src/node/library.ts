@@ -1,7 +1,14 @@
 /** The library's operations with ONNX Runtime for Node already in its place. */
 import * as api from '../api/index.ts'
 import type { DecomposeInfo } from '../compress/index.ts'
-import { type Dataset, type EvaluateOptions, evaluateModel, type ModelEvaluation } from '../data/index.ts'
+import { fail } from '../core/index.ts'
+import {
+  type Dataset,
+  type EvaluateOptions,
+  evaluateModel,
+  type ModelEvaluation,
+  resolvePreprocess,
+} from '../data/index.ts'
 import type { Model } from '../graph/index.ts'
 import { checkpointFolder } from './checkpoint-folder.ts'
 import { defaultRuntime } from './runtime.ts'
@@ -40,6 +47,15 @@ export interface QuantizeOptions
     Pick<api.CalibrationOptions, 'preprocess' | 'batch' | 'limit'> {
   /** Samples to see the ranges of activations on; default 256 of them. Needed unless `activations` is `'none'`. */
   readonly data?: Dataset | Promise<Dataset> | undefined
+  /**
+   * Percentage points of top-1 that may be lost: layers are rolled back to floating point until that holds. Needs
+   * `evaluation`; absent: nothing is evaluated.
+   */
+  readonly maxDrop?: number | undefined
+  /** Labelled data that top-1 is measured on, all of it, or a measurement of one's own. */
+  readonly evaluation?: Dataset | Promise<Dataset> | api.RollbackEvaluation | undefined
+  /** How layers to roll back are looked for; default `greedy`. */
+  readonly strategy?: api.RollbackOptions['strategy']
 }
 
 /**
@@ -48,17 +64,29 @@ export interface QuantizeOptions
  * @param runtime default: `onnxruntime-node` with one thread per core.
  * @example
  * const { model, record } = await quantize(original, { data: datasets.images('./samples'), preprocess: 'imagenet' })
- * @throws WhittleError as `quantize` of the main door.
+ * @throws WhittleError as `quantize` of the main door; with `maxDrop` as `quantizeWithin`: `CHECK_FAILED` when the limit
+ *   holds only with every layer rolled back.
  */
 export async function quantize(
   model: Model,
   options: QuantizeOptions = {},
   runtime?: Pick<api.Runtime, 'evaluator'>,
-): Promise<api.Quantized> {
-  const { data, preprocess, batch, limit = api.QUANTIZATION_SAMPLES, ...rest } = options
+): Promise<api.Quantized | api.QuantizedWithin> {
+  const { data, preprocess, batch, limit = api.QUANTIZATION_SAMPLES, maxDrop, evaluation, strategy, ...rest } = options
   const { seed, signal } = rest
   const feeds = data && api.calibrationFeeds(model, await data, { preprocess, batch, limit, seed, signal })
-  return api.quantize(model, { ...rest, data: feeds }, runtime ?? (await defaultRuntime()))
+  const used = runtime ?? (await defaultRuntime())
+  if (maxDrop === undefined) return api.quantize(model, { ...rest, data: feeds }, used)
+  const given = await evaluation
+  if (!given) fail('INVALID_ARGUMENT', 'Option maxDrop: needs data to measure top-1 on. Give `evaluation`.')
+  const measured =
+    'measure' in given
+      ? given
+      : api.top1Evaluation(used.evaluator, given, {
+          preprocess: resolvePreprocess(model, preprocess).preprocess,
+          batch,
+        })
+  return api.quantizeWithin(model, { ...rest, data: feeds, maxDrop, strategy, evaluation: measured }, used)
 }
 
 /** Rebuilds a decomposed structure on a fresh model; see `replay` of the main door. */
