@@ -3,7 +3,7 @@ import { findQuantizable } from '../compress/index.ts'
 import { observeShapes } from '../engine/index.ts'
 import { type QuantizationChoices, type QuantizationConfigFile, readQuantizationConfig } from '../formats/index.ts'
 import type { Model } from '../graph/index.ts'
-import type { LayerQatOptions } from '../retrain/index.ts'
+import type { LayerQatOptions, RoundingOptions } from '../retrain/index.ts'
 import type { QuantizeOptions } from './quantize.ts'
 import { prepareForQuantization } from './quantize-prepare.ts'
 import type { Runtime } from './runtime.ts'
@@ -36,14 +36,23 @@ function byRoot<T>(settings: ReadonlyMap<string, T>, roots: ReadonlyMap<string, 
 const merged = <T>(given: ReadonlyMap<string, T> | undefined, found: ReadonlyMap<string, T>): ReadonlyMap<string, T> =>
   new Map([...(given ?? []), ...found])
 
-/** What options cannot say. */
-function untold(choices: QuantizationChoices): string[] {
-  const warnings: string[] = []
-  const { adaRound, levels, unfolded } = choices
-  if (adaRound.size > 0)
+/** Learned rounding, which is for the whole network here. */
+function roundingOf({ adaRound, layers }: QuantizationChoices, warnings: string[]): RoundingOptions | undefined {
+  const [first, ...others] = [...adaRound.values()]
+  if (!first) return undefined
+  if (others.some((other) => JSON.stringify(other) !== JSON.stringify(first)))
+    warnings.push('Layers ask for AdaRound with different parameters; those of the first hold for all.')
+  if (adaRound.size < layers.size)
     warnings.push(
-      `The configuration asks for AdaRound in ${adaRound.size} layers: set the rounding to adaround to have it.`,
+      `AdaRound is asked for in ${adaRound.size} of ${layers.size} layers; roundings are learned in all of them.`,
     )
+  const { iterations, regularization, beta, warmStart } = first
+  return { method: 'adaround', iterations, regularization, betas: beta, warmUp: warmStart }
+}
+
+/** What options cannot say. */
+function untold({ levels, unfolded }: QuantizationChoices): string[] {
+  const warnings: string[] = []
   if (levels.size > 0)
     warnings.push(`The configuration asks for non-uniform weights in ${levels.size} layers; they get uniform ones.`)
   if (unfolded === 'all' || unfolded.length > 0)
@@ -78,6 +87,7 @@ export async function configureQuantization(
   const excluded = merged(given.excluded, choices.excluded)
   const { tensors } = findQuantizable(prepared.model, shapes, { only, skip, keepRemovableActivations, excluded })
   const roots = new Map(tensors.map(({ name, sharedWith }) => [name, sharedWith ?? name]))
+  const rounding = given.rounding ?? roundingOf(choices, warnings)
   const qat: Record<string, LayerQatOptions> = {}
   for (const [name, { clip, fixedMin, weights }] of choices.retrain)
     qat[name] = { algorithm: 'ulq', weights, clip, fixedMin }
@@ -87,6 +97,7 @@ export async function configureQuantization(
     warnings,
     options: {
       ...given,
+      ...(rounding === undefined ? {} : { rounding }),
       excluded,
       layers: merged(given.layers, choices.layers),
       tensors: merged(given.tensors, byRoot(choices.tensors, roots, warnings)),
