@@ -166,7 +166,16 @@ describe('whittle', () => {
     const { stdout, code } = await run('--help')
     expect(code).toBe(0)
     const names = [...stdout.matchAll(/^ {2}(\w+) {2,}\w/gm)].map(([, name]) => name!)
-    expect(names).toEqual(['inspect', 'decompose', 'replay', 'finetune', 'evaluate', 'benchmark', 'compare'])
+    expect(names).toEqual([
+      'inspect',
+      'decompose',
+      'replay',
+      'quantize',
+      'finetune',
+      'evaluate',
+      'benchmark',
+      'compare',
+    ])
     const helps = await Promise.all(names.map((name) => run(`${name} --help`)))
     for (const [i, help] of helps.entries()) {
       expect(help.code).toBe(0)
