@@ -5,6 +5,14 @@ export {
   rangeOfFactors,
 } from './amct-factors.ts'
 export {
+  decodeStatisticsCache,
+  encodeStatisticsCache,
+  STATISTICS_CACHE_VERSION,
+  type StatisticsCache,
+  type StatisticsKey,
+  satisfiesNeeds,
+} from './cache.ts'
+export {
   CALIBRATION_METHODS,
   type CalibrationMethod,
   type CalibratorOptions,
