@@ -51,6 +51,7 @@ export {
 export type { Runtime } from './runtime.ts'
 export {
   compareSpeed,
+  guardSpeed,
   type QuantizedGuarded,
   quantizeGuarded,
   type SpeedComparison,

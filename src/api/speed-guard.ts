@@ -129,6 +129,22 @@ export async function quantizeGuarded(
   return withSpeed({ model: faster, plan, record }, found)
 }
 
+/**
+ * Measures a quantized model beside its original, and gives the original back when that is faster.
+ *
+ * @throws WhittleError as {@link compareSpeed}.
+ */
+export async function guardSpeed<Q extends Quantized>(
+  model: Model,
+  quantized: Q,
+  runtime: Pick<Runtime, 'evaluator'>,
+  options: SpeedOptions = {},
+): Promise<QuantizedGuarded> {
+  const comparison = await compareSpeed(model, quantized.model, runtime, options)
+  const found = { comparison, trials: [], rolledBack: [], kept: null }
+  return comparison.speedup > 1 ? withSpeed(quantized, found) : keepOriginal(model, quantized, found)
+}
+
 function withSpeed(result: Quantized, speed: SpeedGuardRecord): QuantizedGuarded {
   const measurement = {
     metric: 'milliseconds',
@@ -149,7 +165,8 @@ function keepOriginal(
   found: Omit<SpeedGuardRecord, 'kept'>,
 ): QuantizedGuarded {
   const { float, quantized } = found.comparison
-  const kept = `Nothing was quantized: a run takes ${shown(quantized)} in integers and ${shown(float)} in float on this machine, and no group of layers in float makes it faster.`
+  const tried = found.trials.length > 0 ? ', and no group of layers in float makes it faster' : ''
+  const kept = `Nothing was quantized: a run takes ${shown(quantized)} in integers and ${shown(float)} in float on this machine${tried}.`
   const skips = [
     ...record.skips,
     ...record.layers.map(({ name }) => ({ name, reason: 'The network is not faster in integers here.' })),

@@ -1,10 +1,10 @@
 import {
   calibrationFeeds,
+  guardSpeed,
   QUANTIZATION_SAMPLES,
   type Quantized,
   type QuantizedWithin,
   type QuantizeOptions,
-  quantize,
   quantizeWithin,
   type RollbackOptions,
   type Runtime,
@@ -27,7 +27,9 @@ import {
 import type { OptionValues } from './options.ts'
 import { checkQuantizeFiles, QUANTIZE_FILE_OPTIONS, withConfiguration, writeQuantizeFiles } from './quantize-files.ts'
 import { checkRollback, failedRollback, ROLLBACK_OPTIONS, readRollback, writeAmctFiles } from './rollback.ts'
+import { isGuarded, quantizeForTarget, readTarget, TARGET_OPTIONS } from './target.ts'
 import type { Terminal } from './terminal.ts'
+import { checkWeightFormats, runWeightFormats, WEIGHT_FORMAT_OPTIONS } from './weight-formats.ts'
 
 const ACTIVATIONS = ['uint8', 'int8', 'int16', 'none'] as const
 const WEIGHTS = ['int8', 'int4'] as const
@@ -53,6 +55,8 @@ const OPTIONS = {
   'keep-activations': { kind: 'flag', about: 'keeps Relu and Clip where the limits of integers do their work' },
   only: { kind: 'list', value: 'GLOB', about: 'only layers whose names match (* and ?)' },
   skip: { kind: 'list', value: 'GLOB', about: 'not the nodes whose names match' },
+  ...TARGET_OPTIONS,
+  ...WEIGHT_FORMAT_OPTIONS,
   ...QUANTIZE_FILE_OPTIONS,
   ...ROLLBACK_OPTIONS,
   ...DATA_OPTIONS,
@@ -88,11 +92,13 @@ export const command = defineCommand({
       'whittle quantize model.onnx --data cifar10:./cifar10 --split train --max-drop 0.5 --evaluate cifar10:./cifar10 -o small.onnx',
       'with layers rolled back to floating point until top-1 drops by half a point at most',
     ],
-    ['whittle quantize model.onnx --activations none --weights int4 -o small.onnx', 'weights alone, without data'],
+    ['whittle quantize model.onnx --dtype fp16,q8,q4,q4f16 -o onnx', 'weights alone, without data, one file each'],
   ],
   async run({ models: [path], options, terminal }) {
     const { output } = options
     const started = performance.now()
+    checkWeightFormats(options)
+    if (options.dtype !== undefined) return runWeightFormats(path!, options, terminal)
     const choices = readChoices(options)
     checkRollback(options)
     checkQuantizeFiles(options)
@@ -106,10 +112,16 @@ export const command = defineCommand({
       signal: terminal.signal,
       onProgress: terminal.onProgress,
     }
-    const settings = await withConfiguration(model, unconfigured, options, runtime, terminal)
+    const configured = await withConfiguration(model, unconfigured, options, runtime, terminal)
+    const { settings, warnings } = await readTarget(options, configured, runtime)
+    for (const warning of warnings) terminal.note(warning)
     const limit = await readRollback(options, model, runtime, terminal)
     const within = limit && (await quantizeToLimit(model, { ...settings, ...limit }, options, terminal, runtime))
-    const result = within ?? (await quantize(model, settings, runtime))
+    const result = within
+      ? isGuarded(settings, options)
+        ? await guardSpeed(model, within, runtime, settings)
+        : within
+      : await quantizeForTarget(model, settings, options, runtime)
     const rollback = within?.record.rollback
     await write(result, output, terminal.signal)
     await writeQuantizeFiles(result, options, terminal)

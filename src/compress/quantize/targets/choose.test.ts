@@ -27,10 +27,12 @@ describe('chooseForTarget', () => {
 
   it('refuses a slow flavour with the measured ratio and the alternative', () => {
     expect(() => chooseForTarget({ activations: 'int8' }, fast)).toThrow(
-      /^Target node-cpu: int8 activations with int8 weights are slow there, 54 % slower than float32 when measured: .*\. Use uint8 activations with int8 weights\.$/,
+      /^Target node-cpu: int8 activations with int8 weights are slow there, 54 % slower than float32 when measured: .*\. Use uint8 activations with int8 weights; target onnx takes everything and promises no speed\.$/,
     )
     expect(() => chooseForTarget({ activations: 'int16' })).toThrow('43 % slower than float32 when measured')
-    expect(() => chooseForTarget({ target: 'webgpu' })).toThrow('Use weights alone: format fp16, q4 or q4f16.')
+    expect(() => chooseForTarget({ target: 'webgpu' })).toThrow(
+      'Use weights alone: format fp16, q4 or q4f16; target onnx',
+    )
     expect(() => chooseForTarget({ target: 'tensorrt', activations: 'uint8' })).toThrow('TensorRT takes int8 only')
   })
 

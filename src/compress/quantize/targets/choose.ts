@@ -79,7 +79,7 @@ export function chooseForTarget(request: TargetRequest, measured?: MeasuredInteg
   if (slow && !request.allowSlow)
     fail(
       'INVALID_ARGUMENT',
-      `${text} Use ${measured && profile.measurable ? words(MEASURED[measured.fastest]) : profile.alternative}.`,
+      `${text} Use ${measured && profile.measurable ? words(MEASURED[measured.fastest]) : profile.alternative}; target onnx takes everything and promises no speed.`,
       { details: { target, ...flavour, ratio: slow.ratio } },
     )
   const warnings = slow ? [text!] : []
