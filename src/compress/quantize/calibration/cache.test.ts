@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { createRandom } from '../../../core/index.ts'
-import { decodeStatisticsCache, encodeStatisticsCache, type StatisticsCache, satisfiesNeeds } from './cache.ts'
+import { formatStatisticsCache, parseStatisticsCache, type StatisticsCache, satisfiesNeeds } from './cache.ts'
 import { type StatisticNeeds, TensorStatistics } from './statistics.ts'
 
 const key = { model: 'abc', data: 'cifar10, batch 8' }
@@ -27,21 +27,21 @@ function cacheOf(...batches: Float32Array[]): StatisticsCache {
 
 describe('a statistics cache', () => {
   it('is continued as if there had been no pause', () => {
-    const read = decodeStatisticsCache(encodeStatisticsCache(cacheOf(batch(1), batch(2))), key)!
+    const read = parseStatisticsCache(formatStatisticsCache(cacheOf(batch(1), batch(2))), key)!
     expect(read.batches).toBe(2)
     read.tensors.get('a')!.add(batch(3))
-    expect(encodeStatisticsCache({ ...read, batches: 3 })).toBe(
-      encodeStatisticsCache(cacheOf(batch(1), batch(2), batch(3))),
+    expect(formatStatisticsCache({ ...read, batches: 3 })).toBe(
+      formatStatisticsCache(cacheOf(batch(1), batch(2), batch(3))),
     )
     expect(read.tensors.get('b/c')!.count).toBe(0)
   })
 
   it('is not taken for another model, other data or another version', () => {
-    const text = encodeStatisticsCache(cacheOf(batch(1)))
-    expect(decodeStatisticsCache(text, key)).toBeDefined()
-    expect(decodeStatisticsCache(text, { ...key, model: 'abd' })).toBeUndefined()
-    expect(decodeStatisticsCache(text, { ...key, data: 'cifar10, batch 16' })).toBeUndefined()
-    expect(decodeStatisticsCache(text.replace('"version":1', '"version":2'), key)).toBeUndefined()
+    const text = formatStatisticsCache(cacheOf(batch(1)))
+    expect(parseStatisticsCache(text, key)).toBeDefined()
+    expect(parseStatisticsCache(text, { ...key, model: 'abd' })).toBeUndefined()
+    expect(parseStatisticsCache(text, { ...key, data: 'cifar10, batch 16' })).toBeUndefined()
+    expect(parseStatisticsCache(text.replace('"version":1', '"version":2'), key)).toBeUndefined()
   })
 
   it('says whether it holds what is needed', () => {
@@ -54,10 +54,10 @@ describe('a statistics cache', () => {
   })
 
   it('is refused with the place when it was damaged, whatever the damage', () => {
-    const text = encodeStatisticsCache(cacheOf(batch(1)))
-    const damaged = (from: RegExp, to: string) => () => decodeStatisticsCache(text.replace(from, to), key)
-    expect(() => decodeStatisticsCache(text.slice(0, -20), key)).toThrow('Statistics cache: must be JSON; ')
-    expect(() => decodeStatisticsCache('[]', key)).toThrow('Statistics cache: the file must be an object; got [].')
+    const text = formatStatisticsCache(cacheOf(batch(1)))
+    const damaged = (from: RegExp, to: string) => () => parseStatisticsCache(text.replace(from, to), key)
+    expect(() => parseStatisticsCache(text.slice(0, -20), key)).toThrow('Statistics cache: must be JSON; ')
+    expect(() => parseStatisticsCache('[]', key)).toThrow('Statistics cache: the file must be an object; got [].')
     expect(damaged(/"batches":1,"tensors"/, '"batches":-1,"tensors"')).toThrow(
       'Statistics cache: batches must be a whole number of at least 0; got -1.',
     )

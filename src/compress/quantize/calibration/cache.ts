@@ -27,7 +27,7 @@ export type StatisticsCache = {
 }
 
 /** The text of a cache. */
-export function encodeStatisticsCache({ key, batches, tensors }: StatisticsCache): string {
+export function formatStatisticsCache({ key, batches, tensors }: StatisticsCache): string {
   const entries = [...tensors].map(([name, statistics]) => [name, statistics.toJson()] as const)
   return JSON.stringify({ version: STATISTICS_CACHE_VERSION, ...key, batches, tensors: Object.fromEntries(entries) })
 }
@@ -39,7 +39,7 @@ export function encodeStatisticsCache({ key, batches, tensors }: StatisticsCache
  * @returns the statistics; `undefined` when the text is a cache of another model, other data or another version.
  * @throws WhittleError `INVALID_FILE` when it is no cache, or its numbers cannot be.
  */
-export function decodeStatisticsCache(text: string, key: StatisticsKey): StatisticsCache | undefined {
+export function parseStatisticsCache(text: string, key: StatisticsKey): StatisticsCache | undefined {
   let json: unknown
   try {
     json = JSON.parse(text)

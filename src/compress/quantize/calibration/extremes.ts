@@ -4,8 +4,8 @@
  */
 import { fail } from '../../../core/index.ts'
 
-/** Numbers kept at each end: the 0.999999 quantile is exact up to two thousand million numbers. */
-export const KEPT_EXTREMES = 2048
+/** Numbers kept at each end: the 0.999999 quantile is exact up to five hundred million numbers. */
+export const KEPT_EXTREMES = 512
 
 /** Extremes as JSON, both from the end of the distribution inward. */
 export type ExtremesJson = { readonly largest: readonly number[]; readonly smallest: readonly number[] }

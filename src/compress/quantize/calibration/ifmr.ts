@@ -120,7 +120,7 @@ export function ifmr(data: Float32Array, target: IfmrTarget, options: IfmrOption
 }
 
 /**
- * IFMR from statistics: ends from the extremes kept (exact up to 2 · 10⁹ numbers at the default percentiles, beyond from the
+ * IFMR from statistics: ends from the extremes kept (exact up to 5 · 10⁸ numbers at the default percentiles, beyond from the
  * histogram), errors integrated over the histogram.
  *
  * @param statistics with a histogram.

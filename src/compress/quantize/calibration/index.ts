@@ -5,8 +5,8 @@ export {
   rangeOfFactors,
 } from './amct-factors.ts'
 export {
-  decodeStatisticsCache,
-  encodeStatisticsCache,
+  formatStatisticsCache,
+  parseStatisticsCache,
   STATISTICS_CACHE_VERSION,
   type StatisticsCache,
   type StatisticsKey,

@@ -8,7 +8,7 @@ import type { TensorStatistics } from './statistics.ts'
  * The range of percentiles: with a symmetric target that of magnitudes, else (100 − percentile) / 2 per cent are cut off on
  * each side, as `onnxruntime.quantization` does.
  *
- * As `numpy.percentile`: linear between order statistics. Exact where the extremes kept reach that far (2,048 numbers on
+ * As `numpy.percentile`: linear between order statistics. Exact where the extremes kept reach that far (512 numbers on
  * each side), else from the histogram, whose bins are at most 1/2048 of a number wide.
  *
  * @param percentile over 50 … 100.
