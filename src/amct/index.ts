@@ -1,4 +1,5 @@
 /** AMCT's calls in camelCase, over the same library: configurations, records and models as its files. */
+export { createQuantConfig, type QuantConfigOptions, quantizeModel, saveModel } from './quantize.ts'
 export {
   type AmctRuntimeOptions,
   createQuantRetrainConfig,
