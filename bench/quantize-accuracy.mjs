@@ -77,6 +77,7 @@ const RANGES = {
   'per channel': {},
 }
 const ROUNDINGS = {
+  naive: { weightAlgorithm: 'minmax' },
   nearest: {},
   equalised: { equalize: true },
   'biases corrected': { correctBiases: true },

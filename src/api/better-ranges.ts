@@ -11,6 +11,7 @@ import {
   findSites,
   type ObservedShapes,
   preActivationOf,
+  type QuantizeImprovements,
   type Range,
   type Site,
   scaleStatistics,
@@ -36,11 +37,7 @@ export interface RangeOptions {
 }
 
 /** What {@link improveRanges} did; parts that were not asked for are absent. JSON. */
-export type RangeRecord = {
-  readonly equalized?: EqualizeRecord
-  readonly absorbed?: AbsorbRecord
-  readonly balanced?: BalanceRecord
-}
+export type RangeRecord = Omit<QuantizeImprovements, 'corrected'>
 
 /** What {@link improveRanges} needs besides model and options. */
 export interface RangeContext extends TaskOptions {

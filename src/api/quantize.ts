@@ -5,6 +5,7 @@ import {
   type IntegerType,
   planQuantize,
   type QuantizeApplied,
+  type QuantizeImprovements,
   type QuantizePlan,
   type QuantizePlanOptions,
   recordQuantize,
@@ -60,6 +61,8 @@ export interface QuantizationBasis {
   /** Options with all that the preparation decided. */
   readonly planOptions: QuantizePlanOptions
   readonly warnings: readonly string[]
+  /** What was done to the float model; absent: nothing. */
+  readonly improvements?: QuantizeImprovements | undefined
 }
 
 /**
@@ -118,24 +121,21 @@ export async function quantizationBasis(
     (type) => type !== undefined && type !== 'none',
   )
   const prepared = await prepareForQuantization(model, { inputShapes, types, signal }, runtime)
-  const shapes = await observeShapes(runtime.evaluator, prepared.model, { inputShapes, signal })
-  const improved = await improve(prepared, options, shapes, runtime)
+  const { model: improved, record: improvements } = await improve(prepared, options, runtime)
   const planOptions = planOptionsOf(options, prepared)
-  const calibrated = await calibrateModel(improved, planOptions, { ...options, data }, runtime)
-  return { model: improved, calibrated, planOptions, warnings: prepared.warnings }
+  const shapes = improved === prepared.model ? prepared.shapes : undefined
+  const calibrated = await calibrateModel(improved, planOptions, { ...options, data, shapes }, runtime)
+  return { model: improved, calibrated, planOptions, warnings: prepared.warnings, improvements }
 }
 
 async function improve(
-  { model, batchNorms }: PreparedForQuantization,
+  { model, batchNorms, shapes }: PreparedForQuantization,
   options: QuantizeOptions,
-  shapes: Awaited<ReturnType<typeof observeShapes>>,
   runtime: Pick<Runtime, 'evaluator'>,
-): Promise<Model> {
+): ReturnType<typeof improveRanges> {
   const { equalize, absorbBiases, balance, balanceLayers, data, signal, onProgress } = options
-  if (!equalize && !absorbBiases && !balance && !balanceLayers) return model
   const context = { shapes, data, batchNorms, signal, onProgress }
-  const result = await improveRanges(model, { equalize, absorbBiases, balance, balanceLayers }, context, runtime)
-  return result.model
+  return improveRanges(model, { equalize, absorbBiases, balance, balanceLayers }, context, runtime)
 }
 
 function planOptionsOf(options: QuantizeOptions, prepared: PreparedForQuantization): QuantizePlanOptions {
@@ -205,6 +205,7 @@ export async function finishQuantization(
   const { inputShapes, signal } = options
   let { model } = basis
   let plan = planned
+  let { improvements = {} } = basis
   const learned = await learnedRounding(basis, plan, options, runtime)
   const rounded = learned?.rounded
   if (options.correctBiases && options.data) {
@@ -219,13 +220,15 @@ export async function finishQuantization(
     )
     model = corrected.model
     plan = replan(model)
+    improvements = { ...improvements, corrected: corrected.record }
   }
   const applied = applyQuantize(model, plan, { rounded })
   const before = modelCost(model, basis.calibrated.shapes)
   const after = modelCost(applied.model, await observeShapes(runtime.evaluator, applied.model, { inputShapes, signal }))
   const macs = new Map([...before.perNode].map(([name, cost]) => [name, cost.macs]))
   const inputs = new Map(model.graph.nodes.map((node) => [node.name, node.inputs[0] ?? '']))
-  const record = recordQuantize(VERSION, plan, applied, { before, after, macs }, inputs, basis.warnings)
+  const counted = recordQuantize(VERSION, plan, applied, { before, after, macs }, inputs, basis.warnings)
+  const record = Object.keys(improvements).length > 0 ? { ...counted, improvements } : counted
   return { model: applied.model, plan, record: withRounding(record, learned), applied, float: model }
 }
 

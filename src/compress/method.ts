@@ -6,6 +6,7 @@
  * nothing. `record` counts and compares.
  */
 import type { Json } from '../core/index.ts'
+import type { QuantizeImprovements } from './quantize/improvements.ts'
 
 /** A layer left alone, and why. */
 export type Skip = {
@@ -81,5 +82,7 @@ export type CompressionRecord = {
   readonly layers: readonly LayerRecord[]
   readonly skips: readonly Skip[]
   readonly measured: readonly Measurement[]
+  /** Quantization only: what was done to the float network for it, and what that left alone, with reasons. */
+  readonly improvements?: QuantizeImprovements
   readonly warnings: readonly string[]
 }

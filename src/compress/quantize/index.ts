@@ -27,6 +27,7 @@ export { type Codebook, clusterIntegers, clusterWeight, expandCodebook } from '.
 export { type ClusteredWeight, type ClusterOptions, type ClusterRecord, clusterModel } from './cluster-model.ts'
 export { type ApplyQuantizeOptions, opsetOf, type WeightOutcome } from './emit.ts'
 export { type EqualizedPair, type EqualizeOptions, type EqualizeRecord, equalize } from './equalize.ts'
+export type { QuantizeImprovements } from './improvements.ts'
 export { normalizeLinear } from './normalize.ts'
 export {
   QUANTIZE_FACTS,
