@@ -42,7 +42,8 @@ export async function quantizeWeights(
   const { inputShapes, signal, data } = options
   const prepared = await prepareModel(model, runtime, options)
   const types = await observeShapes(runtime.evaluator, prepared, { inputShapes, signal })
-  const ranges = data && (await rangesOf(prepared, types, data, options, runtime))
+  const isHalf = options.format === 'fp16' || options.format === 'q4f16'
+  const ranges = isHalf && data ? await rangesOf(prepared, types, data, options, runtime) : undefined
   const plan = planWeightOnly(prepared, options, { types, ranges })
   const applied = applyWeightOnly(prepared, plan, types)
   const cost = modelCost(prepared, types)

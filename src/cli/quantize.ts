@@ -98,7 +98,8 @@ export const command = defineCommand({
     const { output } = options
     const started = performance.now()
     checkWeightFormats(options)
-    if (options.dtype !== undefined) return runWeightFormats(path!, options, terminal)
+    if (options.dtype !== undefined)
+      return runWeightFormats(path!, options, terminal, (model) => dataFor(options, model, terminal.signal))
     const choices = readChoices(options)
     checkRollback(options)
     checkQuantizeFiles(options)

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { type QuantizeWeightsOptions, quantizeWeights, type WeightsQuantized } from '../api/index.ts'
 import { parseWeightFormats, type WeightFormat, weightFormatFile } from '../compress/index.ts'
 import { fail } from '../core/index.ts'
+import type { Model } from '../graph/index.ts'
 import { checkWritable, loadModel, recordPath, StagedFiles, stageModel, withFileErrors } from '../node/index.ts'
 import { formatMilliseconds, formatTable } from '../report/index.ts'
 import { oneOf, readInputShapes, runtimeFor } from './model-options.ts'
@@ -20,7 +21,7 @@ export const WEIGHT_FORMAT_OPTIONS = {
     kind: 'text',
     value: 'LIST',
     about:
-      'weights alone, without data: fp32, fp16, q8, int8, uint8, q4, q4f16, bnb4; several with commas, into the folder OUT, named as transformers.js does',
+      'weights alone, no data needed (with some, overflow of float16 is seen): fp32, fp16, q8, int8, uint8, q4, q4f16, bnb4; several with commas, into the folder OUT, named as transformers.js does',
   },
   block: {
     kind: 'count',
@@ -55,8 +56,9 @@ type Options = OptionValues<typeof WEIGHT_FORMAT_OPTIONS> & {
 }
 
 /** Options that say how activations are quantized; there are none with `--dtype`. */
-const OTHERS =
-  'activations weights calibration equalize balance correct-biases keep-activations max-drop target data'.split(' ')
+const OTHERS = 'activations weights calibration equalize balance correct-biases keep-activations max-drop target'.split(
+  ' ',
+)
 
 /** Refuses options of weights alone without `--dtype`, and those of activations with it. */
 export function checkWeightFormats(options: Options & Readonly<Record<string, unknown>>): void {
@@ -100,8 +102,18 @@ function settingsFor(format: WeightFormat, options: Options): QuantizeWeightsOpt
   }
 }
 
-/** Runs `whittle quantize MODEL --dtype …`. @returns the exit code. */
-export async function runWeightFormats(path: string, options: Options, terminal: Terminal): Promise<number> {
+/**
+ * Runs `whittle quantize MODEL --dtype …`.
+ *
+ * @param dataFor opens the data that were given, if any.
+ * @returns the exit code.
+ */
+export async function runWeightFormats(
+  path: string,
+  options: Options,
+  terminal: Terminal,
+  dataFor: (model: Model) => Promise<QuantizeWeightsOptions['data']>,
+): Promise<number> {
   const started = performance.now()
   const formats = parseWeightFormats(options.dtype!)
   const outputs = outputsOf(path, formats, options.output)
@@ -110,11 +122,12 @@ export async function runWeightFormats(path: string, options: Options, terminal:
   const runtime = await runtimeFor(options)
   const inputShapes = readInputShapes(options['input-shape'], model)
   const { signal, onProgress } = terminal
+  const data = await dataFor(model)
   const files = new StagedFiles()
   const results: WeightsQuantized[] = []
   try {
     for (const [at, format] of formats.entries()) {
-      const settings = { ...settingsFor(format, options), inputShapes, signal, onProgress }
+      const settings = { ...settingsFor(format, options), data, inputShapes, signal, onProgress }
       const result = await quantizeWeights(model, settings, runtime)
       await stageModel(files, result.model, outputs[at]!, { signal })
       await files.writeText(recordPath(outputs[at]!), `${JSON.stringify(result.record, null, 2)}\n`)
