@@ -131,6 +131,24 @@ const CHECKS = [
     },
   },
   {
+    name: 'fake quantization: ULQ, LSQ, LSQ+ and ARQ with their gradients against PyTorch’s autograd',
+    modules: ['numpy', 'torch'],
+    args: async () => {
+      const { qatCases } = await import('./qat.mjs')
+      return ['qat.py', jsonFile('qat.json', await qatCases(folder))]
+    },
+  },
+  {
+    name: 'TensorQuantOverrides of ours: onnxruntime.quantization writes the constants that we wrote',
+    modules: ['numpy', 'onnx', 'onnxruntime'],
+    refusal: noModels,
+    args: async () => {
+      const { overridesCases } = await import('./overrides.mjs')
+      const cases = await overridesCases(folder, MODEL, join(SHARED, 'data', 'cifar10'))
+      return ['overrides.py', jsonFile('overrides.json', cases)]
+    },
+  },
+  {
     name: 'AMCT’s configurations and records: google.protobuf and AMCT’s own expansion beside ours',
     modules: ['numpy', 'google.protobuf'],
     refusal: () => (CHECKOUT ? undefined : 'WHITTLE_AMCT does not name a checkout of AMCT’s open source.'),
