@@ -31,6 +31,8 @@ export interface CalibrateOptions
   readonly ranges?: ReadonlyMap<string, Range> | undefined
   /** Whether all activations are measured, also those that a plan of all layers needs no range for; default false. */
   readonly complete?: boolean | undefined
+  /** Shapes of the model's values, if they are known. */
+  readonly shapes?: ReadonlyMap<string, ObservedValue> | undefined
   /** Shapes of inputs that the model leaves open. */
   readonly inputShapes?: Readonly<Record<string, readonly number[]>> | undefined
 }
@@ -57,7 +59,7 @@ export async function calibrateModel(
   runtime: Pick<Runtime, 'evaluator'>,
 ): Promise<Calibrated> {
   const { inputShapes, signal, complete } = options
-  const shapes = await observeShapes(runtime.evaluator, model, { inputShapes, signal })
+  const shapes = options.shapes ?? (await observeShapes(runtime.evaluator, model, { inputShapes, signal }))
   const quantizable = findQuantizable(model, shapes, planOptions)
   const needed = quantizable.tensors
     .filter(({ sharedWith, fixedRange }) => complete || (sharedWith === undefined && !fixedRange))

@@ -8,7 +8,7 @@ import {
   normalizeLinear,
 } from '../compress/index.ts'
 import { fail, type TaskOptions, WhittleError } from '../core/index.ts'
-import { observeShapes } from '../engine/index.ts'
+import { type ObservedValue, observeShapes } from '../engine/index.ts'
 import { foldBatchNorm, liftOpset, type Model, removeIdentity, removeUnused, runPasses } from '../graph/index.ts'
 import { prepareModel } from './prepare.ts'
 import type { Runtime } from './runtime.ts'
@@ -28,6 +28,8 @@ export interface PreparedForQuantization {
   readonly batchNorms: ReadonlyMap<string, ChannelStatistics>
   /** Whether weights may have a scale per channel, which takes opset 13. */
   readonly allowsPerChannel: boolean
+  /** Shapes and element types of its values. */
+  readonly shapes: ReadonlyMap<string, ObservedValue>
   readonly warnings: readonly string[]
 }
 
@@ -53,6 +55,7 @@ export async function prepareForQuantization(
   return {
     model: normalizeLinear(folded, shapes),
     batchNorms,
+    shapes,
     allowsPerChannel: (folded.opsets.get('') ?? 1) >= 13,
     warnings,
   }
@@ -74,7 +77,7 @@ async function prepareUnfolded(
 }
 
 /** A model ready for quantization-aware training: the same network twice. */
-export interface PreparedForTraining extends Omit<PreparedForQuantization, 'batchNorms'> {
+export interface PreparedForTraining extends Omit<PreparedForQuantization, 'batchNorms' | 'shapes'> {
   /** With batch normalisations where they are, so that they can learn on. */
   readonly unfolded: Model
 }

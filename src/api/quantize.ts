@@ -201,7 +201,7 @@ export async function finishQuantization(
   > &
     TaskOptions,
   runtime: Pick<Runtime, 'evaluator'>,
-): Promise<Quantized & { readonly plan: QuantizePlan; readonly applied: QuantizeApplied }> {
+): Promise<Quantized & { readonly plan: QuantizePlan; readonly applied: QuantizeApplied; readonly float: Model }> {
   const { inputShapes, signal } = options
   let { model } = basis
   let plan = planned
