@@ -131,6 +131,17 @@ const CHECKS = [
     },
   },
   {
+    name: 'accuracy of quantized networks beside onnxruntime.quantization, by calibrator',
+    modules: ['numpy', 'onnx', 'onnxruntime'],
+    refusal: () => (existsSync(join(SHARED, 'data', 'kws01')) ? undefined : `${SHARED} has no data/kws01.`),
+    args: async () => {
+      const { accuracyJob } = await import('./quantize-accuracy.mjs')
+      const jobs = []
+      for (const network of ['ds-cnn', 'resnet20-cifar10']) jobs.push(await accuracyJob(folder, network, SHARED))
+      return ['quantize_accuracy.py', jsonFile('accuracy.json', jobs)]
+    },
+  },
+  {
     name: 'fake quantization: ULQ, LSQ, LSQ+ and ARQ with their gradients against PyTorch’s autograd',
     modules: ['numpy', 'torch'],
     args: async () => {
@@ -146,6 +157,15 @@ const CHECKS = [
       const { overridesCases } = await import('./overrides.mjs')
       const cases = await overridesCases(folder, MODEL, join(SHARED, 'data', 'cifar10'))
       return ['overrides.py', jsonFile('overrides.json', cases)]
+    },
+  },
+  {
+    name: 'calibration: ranges against numpy, scipy, torch and onnxruntime.quantization, on the same activations',
+    modules: ['numpy', 'scipy', 'onnx', 'onnxruntime', 'torch'],
+    refusal: noModels,
+    args: async () => {
+      const { calibrationCases } = await import('./calibration.mjs')
+      return ['calibration.py', jsonFile('calibration.json', await calibrationCases(folder, SHARED))]
     },
   },
   {

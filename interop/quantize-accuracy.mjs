@@ -19,8 +19,11 @@ const PAIRS = [
   ['percentile', 'percentile'],
   ['entropy', 'entropy'],
 ]
-/** Points by which a finite test set may differ: five of five thousand samples. */
-const SLACK = 0.001
+/**
+ * What chance makes of two networks that are equally good: two standard errors of the difference on so many samples, of
+ * which they judge one in a hundred differently.
+ */
+const slackOf = (samples) => 2 * Math.sqrt(0.01 / samples)
 
 /** Writes batches of one input as float32, and returns their number of samples. */
 function writeBatches(path, batches) {
@@ -71,7 +74,7 @@ export async function accuracyJob(folder, name, shared, { samples = 128, limit =
     float: await accuracy(float),
     ours,
     pairs: PAIRS,
-    slack: SLACK,
+    slack: slackOf(labels.length),
   }
 }
 

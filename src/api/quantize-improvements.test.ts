@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { evaluator, runModel } from '../../test/support/run-model.ts'
 import { smallNetwork } from '../../test/support/small-network.ts'
 import { randomTensor, relativeError } from '../../test/support/tensors.ts'
+import { quantizeWeight } from '../compress/index.ts'
+import { recordFromPlan } from '../formats/index.ts'
 import type { Model, TensorMap } from '../graph/index.ts'
 import { Tensor, toFloat32 } from '../tensor/index.ts'
 import { type QuantizeOptions, quantize } from './quantize.ts'
@@ -75,5 +77,32 @@ describe('quantize with better ranges', () => {
       'body',
       'head',
     ])
+  })
+})
+
+describe('AMCT records of balanced networks', () => {
+  it('hold the factors, and the weights’ scales as they were before factors were folded into them', async () => {
+    const model = smallNetwork({ channels: 8 })
+    const made = await quantize(model, { data, balance: true }, { evaluator })
+    if (!('activations' in made.plan)) throw new Error('No activations are quantized.')
+    const { balanced } = made.record.improvements!
+    const { record } = recordFromPlan(made.plan, made.float!, { balanced })
+    const written = record.record.map(({ key, value }) => [key, value!] as const)
+    for (const [key, value] of written) {
+      const layer = balanced!.layers.find(({ name }) => name === key)!
+      expect(value.tensor_balance_factor).toEqual(layer.factors.map(Math.fround))
+    }
+    // What AMCT does with the record: the original weight times the layer's own factors, in steps of scale_w.
+    const stem = written.find(([key]) => key === 'stem')![1]
+    const factors = balanced!.layers.find(({ name }) => name === 'stem')!.factors
+    const weight = toFloat32(model.graph.initializers.get('stem.weight')!)
+    const steps = made.plan.steps.find(({ node }) => node === 'stem')!.weight!
+    const theirs = weight.map((x, i) =>
+      Math.round((x * factors[Math.floor(i / 9) % 3]!) / stem.scale_w[Math.floor(i / 27)]!),
+    )
+    const ours = quantizeWeight(made.float!.graph.initializers.get(steps.tensor)!, steps.quantization).data as Int8Array
+    const different = theirs.filter((q, i) => q !== ours[i]).length
+    expect(different).toBeLessThanOrEqual(2)
+    expect(balanced!.layers.find(({ name }) => name === 'body')).toMatchObject({ into: 'layer', node: 'stem' })
   })
 })

@@ -52,7 +52,7 @@ export async function withConfiguration<S extends QuantizeOptions>(
 
 /** Writes the files of `--record` and `--overrides`. */
 export async function writeQuantizeFiles(
-  { plan, float }: Quantized,
+  { plan, float, record: written }: Quantized,
   options: Options,
   terminal: Pick<Terminal, 'note'>,
 ): Promise<void> {
@@ -61,7 +61,7 @@ export async function writeQuantizeFiles(
   const files = new StagedFiles()
   try {
     if (options.record !== undefined) {
-      const { record, skips } = recordFromPlan(quantized, float)
+      const { record, skips } = recordFromPlan(quantized, float, { balanced: written.improvements?.balanced })
       await files.writeText(options.record, writeAmctRecord(record))
       for (const { name, reason } of skips) terminal.note(`${options.record} leaves out '${name}': ${reason}`)
     }

@@ -6,6 +6,7 @@
  */
 import {
   type ActivationStep,
+  type BalanceRecord,
   type IntegerType,
   QUANTIZE_PLAN_VERSION,
   type Quantization,
@@ -66,14 +67,16 @@ function layerRecord(step: QuantizeStep, activation: ActivationStep | undefined)
  * The record of a plan: what AMCT's `convert_model` takes.
  *
  * @param model the one the plan is for.
- * @param options `names`: layers named as nodes (default) or as PyTorch modules.
+ * @param options `names`: layers named as nodes (default) or as PyTorch modules. `balanced`: what balancing did to the
+ *   model; the record is then for the model before it, with `tensor_balance_factor` and with the scales that weights had
+ *   whose outputs took factors up.
  * @returns the record, and the layers that it cannot hold, with the reason. AMCT quantizes inputs of layers only; other
  *   activations of the plan have no place in it.
  */
 export function recordFromPlan(
   plan: QuantizePlan,
   model: Model,
-  options: Pick<ExpandOptions, 'names'> = {},
+  options: Pick<ExpandOptions, 'names'> & { readonly balanced?: BalanceRecord | undefined } = {},
 ): { readonly record: AmctRecord; readonly skips: readonly Skip[] } {
   const layers = amctLayers(model)
   const activations = new Map(plan.activations.map((step) => [step.tensor, step]))
@@ -82,11 +85,30 @@ export function recordFromPlan(
   for (const step of plan.steps) {
     const layer = layers.find(step.node)
     if (!layer?.facts) continue
-    const value = layerRecord(step, activations.get(layer.input))
+    const own = layerRecord(step, activations.get(layer.input))
+    const value = typeof own === 'string' ? own : unbalanced(own, step.node, options.balanced)
     if (typeof value === 'string') skips.push({ name: step.node, reason: value })
     else record.push({ key: nameFor(layer, layers, options.names), value })
   }
   return { record: { record, prune_record: [] }, skips }
+}
+
+/** A layer's record for the model before it was balanced. */
+function unbalanced(
+  value: AmctLayerRecord,
+  node: string,
+  balanced: BalanceRecord | undefined,
+): AmctLayerRecord | string {
+  let scales = value.scale_w
+  for (const { factors } of (balanced?.layers ?? []).filter(
+    ({ into, node: taker }) => into === 'layer' && taker === node,
+  )) {
+    if (scales.length !== factors.length) return 'One scale for its whole weight cannot take up balance factors.'
+    scales = scales.map((scale, channel) => Math.fround(scale * factors[channel]!))
+  }
+  const own = balanced?.layers.find(({ name }) => name === node)
+  const factors = own ? own.factors.map(Math.fround) : []
+  return { ...value, scale_w: scales, tensor_balance_factor: factors }
 }
 
 /** A layer's factors in our terms. */
