@@ -71,7 +71,7 @@ function foldFactors(graph: Graph, node: Node, index: GraphIndex, names: NameGen
 /** The Add of a constant row that alone reads a product of two matrices. */
 function addAfter(node: Node, index: GraphIndex, shapes: ObservedShapes): Node | undefined {
   const weight = index.constant(node.inputs[1] ?? '')
-  if (!weight || weight.shape.length !== 2 || !isFloat(weight.dtype)) return undefined
+  if (weight?.shape.length !== 2 || !isFloat(weight.dtype)) return undefined
   if (shapes.get(node.inputs[0]!)?.shape.length !== 2) return undefined
   const output = node.outputs[0]!
   const [add] = index.users(output)
