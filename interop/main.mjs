@@ -142,6 +142,14 @@ const CHECKS = [
     },
   },
   {
+    name: 'weights alone: 4-bit blocks, NF4, FP4, dynamic int8 and float16 of an encoder against ONNX Runtime’s own',
+    modules: ['numpy', 'onnx', 'onnxruntime'],
+    args: async () => {
+      const { weightOnlyCases } = await import('./weight-only.mjs')
+      return ['weight_only.py', jsonFile('weight-only.json', await weightOnlyCases(folder))]
+    },
+  },
+  {
     name: 'fake quantization: ULQ, LSQ, LSQ+ and ARQ with their gradients against PyTorch’s autograd',
     modules: ['numpy', 'torch'],
     args: async () => {

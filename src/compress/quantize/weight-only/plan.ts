@@ -200,11 +200,12 @@ function linearStep(site: Site, options: WeightOnlyOptions): WeightOnlyStep {
 }
 
 function tableStep(node: Node, options: WeightOnlyOptions): WeightOnlyStep {
-  const { format, symmetric = true, bits = 8 } = options
+  const { format, symmetric = true } = options
   const common = { node: node.name, op: node.opType, weight: node.inputs[0]! }
   if (FOUR_BIT.has(format))
     return { ...common, form: 'gather-blocks', block: options.block ?? 32, symmetric, accuracyLevel: 0 }
-  return { ...common, form: 'gather-integers', type: format === 'uint8' ? 'uint8' : 'int8', perChannel: false, bits }
+  // Nothing multiplies a table, so that it may use the whole range, as onnxruntime.quantization's do.
+  return { ...common, form: 'gather-integers', type: 'uint8', perChannel: false, bits: 8 }
 }
 
 /** Gather nodes that read rows of a constant matrix which nothing else uses. */
