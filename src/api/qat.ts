@@ -11,6 +11,7 @@ import {
   type Quantizable,
   type QuantizePlanOptions,
   recordQuantize,
+  type TargetName,
 } from '../compress/index.ts'
 import { fail, VERSION } from '../core/index.ts'
 import { observeShapes } from '../engine/index.ts'
@@ -25,6 +26,7 @@ import type { FinetuneOptions, FinetuneRuntime } from '../train/index.ts'
 import { calibrateModel } from './calibrate.ts'
 import { calibrationFeeds, QUANTIZATION_SAMPLES } from './calibration.ts'
 import { assertSomeLayer, prepareForTraining } from './quantize-prepare.ts'
+import { optionsForTarget } from './target.ts'
 
 /** Bits of weights and activations by name. */
 export type QatBits = 'int8' | 'w4a8' | 'w4a4'
@@ -42,6 +44,8 @@ export interface QatOptions
   readonly activations?: QuantizePlanOptions['activations'] | undefined
   /** Type of weights; default int8. With 4 bits in use it stays this type, for which there are integer kernels. */
   readonly weightType?: QuantizePlanOptions['weights'] | undefined
+  /** The target that the runtime at hand is: its integers are measured, as `optionsForTarget` does it. */
+  readonly own?: TargetName | undefined
   /** Bits of layers that read the network's inputs or give its outputs; default 8, as in the LSQ paper. */
   readonly edgeBits?: number | undefined
   /** How the ranges that training starts from are found; default `mse`. */
@@ -73,7 +77,7 @@ export async function startQat(
   runtime: Pick<FinetuneRuntime, 'evaluator'>,
 ): Promise<QuantizedStart & { readonly warnings: readonly string[] }> {
   const { signal, onProgress, seed = 0 } = options
-  const planOptions = planOptionsOf(qat, seed)
+  const { options: planOptions, warnings } = await forTarget(planOptionsOf(qat, seed), qat, runtime, signal)
   const types = [planOptions.activations!, planOptions.weights!]
   const prepared = await prepareForTraining(model, { types, signal }, runtime)
   const { calibration = 'mse', calibrationSamples: limit = QUANTIZATION_SAMPLES } = qat
@@ -91,7 +95,26 @@ export async function startQat(
   )
   const plan = planQuantize(prepared.model, all, { shapes, ranges: calibrated.ranges, signal })
   assertSomeLayer(prepared.model, plan.steps, plan.skips)
-  return { model: prepared.unfolded, planned: prepared.model, plan, shapes, warnings: prepared.warnings }
+  const found = { model: prepared.unfolded, planned: prepared.model, plan, shapes }
+  return { ...found, warnings: [...warnings, ...prepared.warnings] }
+}
+
+/** Options with what a target decides, where one was named. */
+async function forTarget(
+  options: QuantizePlanOptions,
+  { target, own, activations, weightType: weights }: QatOptions,
+  runtime: Pick<FinetuneRuntime, 'evaluator'>,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly options: QuantizePlanOptions; readonly warnings: readonly string[] }> {
+  if (target === undefined) return { options, warnings: [] }
+  const { calibration, ...rest } = options
+  const found = await optionsForTarget({ ...rest, target, activations, weights }, runtime, { own, signal })
+  const { activations: type } = found.options
+  const chosen = type === 'none' ? undefined : type
+  return {
+    options: { ...options, ...found.options, calibration, activations: chosen },
+    warnings: found.warnings,
+  }
 }
 
 function planOptionsOf(qat: QatOptions, seed: number): QuantizePlanOptions {
@@ -124,7 +147,8 @@ function edgesOf(
   const layers = new Map<string, LayerChoice>()
   const tensors = new Map<string, ActivationChoice>()
   for (const node of [...first, ...last]) {
-    layers.set(node.name, { bits: Math.min(edgeBits, INTEGER_TYPES[options.weights!].bits) })
+    const most = options.reduceRange ? 7 : INTEGER_TYPES[options.weights!].bits
+    layers.set(node.name, { bits: Math.min(edgeBits, most) })
     for (const input of node.inputs)
       tensors.set(roots.get(input) ?? input, { bits: Math.min(edgeBits, INTEGER_TYPES[options.activations!].bits) })
   }

@@ -208,6 +208,8 @@ function qatOf(options: Options): QatOptions | undefined {
     weights: oneOf('qat-weights', options['qat-weights'], ['arq', 'ulq', 'lsq']),
     calibration: oneOf('qat-calibration', options['qat-calibration'], CALIBRATION_METHODS),
     rangeRate: options['qat-rate'],
+    target: 'node-cpu',
+    own: 'node-cpu',
   }
 }
 
