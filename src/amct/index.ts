@@ -1,4 +1,10 @@
 /** AMCT's calls in camelCase, over the same library: configurations, records and models as its files. */
+export {
+  type AutoCalibrated,
+  type AutoCalibrationEvaluator,
+  type AutoCalibrationOptions,
+  accuracyBasedAutoCalibration,
+} from './auto-calibration.ts'
 export { createQuantConfig, type QuantConfigOptions, quantizeModel, saveModel } from './quantize.ts'
 export {
   type AmctRuntimeOptions,

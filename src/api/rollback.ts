@@ -57,6 +57,8 @@ export interface RollbackOptions {
 /** What {@link quantizeWithin} returns. */
 export interface QuantizedWithin extends Quantized {
   readonly plan: QuantizePlan
+  /** The float network that the plan is for. */
+  readonly float: Model
   readonly record: CompressionRecord & { readonly rollback: RollbackRecord }
 }
 
@@ -120,6 +122,7 @@ export async function quantizeWithin(
   const { record } = finished
   return {
     model: finished.model,
+    float: finished.float ?? basis.model,
     plan: finished.plan,
     record: { ...record, measured: [...record.measured, measurement], rollback },
   }
@@ -261,7 +264,7 @@ class Trials {
 
   /** What would be deployed. */
   async #model(rolledBack: ReadonlySet<string>): Promise<Model> {
-    if (!this.#options.correctBiases) return this.#apply(rolledBack)
+    if (!this.#options.correctBiases && !this.#options.rounding) return this.#apply(rolledBack)
     const excluded = this.excluded(rolledBack)
     const { signal } = this.#options
     const options = { ...this.#options, excluded, signal, onProgress: undefined }
