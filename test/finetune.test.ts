@@ -44,6 +44,22 @@ async function ok(args: readonly string[]): Promise<string> {
 }
 
 describe('whittle finetune', () => {
+  it('trains with rounding, and writes the integers whose accuracy it says', async () => {
+    const command = `finetune ${original} -o four.onnx --data ${pictures} --batch 25 --steps 6 --evaluate-limit 300`
+    const options = '--preprocess imagenet --qat w4a4 --qat-algorithm ulq --qat-weights arq --json --quiet'.split(' ')
+    const record = JSON.parse(await ok([...command.split(' '), ...options])) as FinetuneRecord
+    const top1 = record.measured.find(({ metric }) => metric === 'top1')!
+    expect(top1.after!).toBeGreaterThan(0.8)
+    expect(record.layers.some(({ method }) => method.includes('4 bits'))).toBe(true)
+    const evaluated = await ok(
+      `evaluate four.onnx --data ${pictures} --preprocess imagenet --limit 300 --json`.split(' '),
+    )
+    expect(evaluated).toContain(String(top1.after))
+    const wrong = await whittle(folder, `finetune ${original} -o x.onnx --data ${pictures} --qat-rate 2`.split(' '))
+    expect(wrong.stderr).toContain('Option --qat-rate: is about training with rounding. Add --qat int8, w4a8 or w4a4.')
+    expect(wrong.code).toBe(1)
+  })
+
   it('wins back accuracy of a decomposed ResNet-20 from its original, without leaving anything of training', async () => {
     await ok(['decompose', original, '-o', 'small.onnx', '--budget', 'macs=0.5', '--quiet'])
     const command = `finetune small.onnx -o tuned.onnx --data ${pictures} --teacher ${original} --batch 25 --epochs 1`
