@@ -43,6 +43,11 @@ const gradientJob = once(async () => {
   return jsonFile('gradients.json', await make(folder, BUNDLED))
 })
 
+const qdqJob = once(async () => {
+  const { qdqJob: make } = await import('./qdq-model.mjs')
+  return make(folder, MODEL, join(SHARED, 'data', 'cifar10'))
+})
+
 const noModels = () =>
   [MODEL, TRAINED].every((path) => existsSync(path))
     ? undefined
@@ -174,6 +179,22 @@ const CHECKS = [
     args: async () => {
       const { calibrationCases } = await import('./calibration.mjs')
       return ['calibration.py', jsonFile('calibration.json', await calibrationCases(folder, SHARED))]
+    },
+  },
+  {
+    name: 'a quantized model made in Python: read, evaluated, analysed beside ONNX Runtime’s own debugger',
+    modules: ['numpy', 'onnx', 'onnxruntime'],
+    refusal: noModels,
+    args: async () => ['qdq_model.py', jsonFile('qdq-model.json', (await qdqJob()).job)],
+    compare: async () => (await qdqJob()).compare(),
+  },
+  {
+    name: 'roll-back: the binary search step by step and similarities beside AMCT’s own code',
+    modules: ['numpy'],
+    refusal: () => (CHECKOUT ? undefined : 'WHITTLE_AMCT does not name a checkout of AMCT’s open source.'),
+    args: async () => {
+      const { rollbackCases } = await import('./rollback.mjs')
+      return ['rollback.py', CHECKOUT, jsonFile('rollback.json', rollbackCases())]
     },
   },
   {
