@@ -6,11 +6,12 @@ export const MAX_FLOAT32 = (2 - 2 ** -23) * 2 ** 127
 /**
  * The number with the fewest decimal digits that float32 rounds to the same value: 0.7 for the float32 nearest to 0.7.
  *
+ * Six digits are always told apart by float32 (but for its least numbers), so that the search starts there.
  * Numbers that are not exact in float32, infinities and NaN are returned as they are.
  */
 export function shortestFloat32(x: number): number {
   if (!Number.isFinite(x) || Math.fround(x) !== x) return x
-  for (let digits = 1; digits < 9; digits++) {
+  for (let digits = 6; digits < 9; digits++) {
     const candidate = Number(x.toPrecision(digits))
     if (Math.fround(candidate) === x) return candidate
   }

@@ -38,6 +38,8 @@ class Parser {
   readonly #lexer: Lexer
   readonly #source: TextSource
   readonly #takesLast: boolean
+  /** Places of the elements of lists, which may be given one by one. */
+  readonly #lists = new WeakMap<object, Map<string | number, Place>>()
   #token: Token
 
   constructor(text: string, source: TextSource, takesLast: boolean) {
@@ -129,7 +131,8 @@ class Parser {
   }
 
   #list(name: string, type: FieldType, token: Token, list: unknown[]): void {
-    const places = new Map(this.#source.places.get(list))
+    const places = this.#lists.get(list) ?? new Map<string | number, Place>()
+    this.#lists.set(list, places)
     this.#source.places.set(list, places)
     const push = (place: Place) => {
       places.set(list.length, place)

@@ -136,6 +136,11 @@ describe('the protobuf text format', () => {
     }
   })
 
+  it('reads long lists, given one by one, in time that grows as they do', () => {
+    const text = 'floats: 0.5\n'.repeat(40000)
+    expect(read(text).floats).toHaveLength(40000)
+  }, 5000)
+
   it('writes what google.protobuf.text_format writes', () => {
     const text = printText(TOY, {
       ...empty,
