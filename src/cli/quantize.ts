@@ -50,6 +50,7 @@ const OPTIONS = {
   'per-tensor': { kind: 'flag', about: 'one scale per weight instead of one per output channel' },
   'reduce-range': { kind: 'flag', about: '7 bits for weights, where products of 8 bits saturate' },
   equalize: { kind: 'flag', about: 'evens out the ranges of channels between layers first' },
+  'absorb-biases': { kind: 'flag', about: 'moves what channels always carry into the biases of the next layers' },
   balance: { kind: 'flag', about: 'moves outliers of activations into weights first (SmoothQuant, DMQ)' },
   'correct-biases': { kind: 'flag', about: 'biases take up what rounding shifts outputs by in the mean' },
   'keep-activations': { kind: 'flag', about: 'keeps Relu and Clip where the limits of integers do their work' },
@@ -174,7 +175,14 @@ function readChoices(options: Options): QuantizeOptions {
       'Option --data: is needed to see the ranges of activations. Give some samples, or --activations none.',
     )
   if (activations === 'none')
-    for (const name of ['calibration', 'equalize', 'balance', 'correct-biases', 'keep-activations'] as const)
+    for (const name of [
+      'calibration',
+      'equalize',
+      'absorb-biases',
+      'balance',
+      'correct-biases',
+      'keep-activations',
+    ] as const)
       if (options[name] !== undefined && options[name] !== false)
         fail('INVALID_ARGUMENT', `Option --${name}: is for activations; with --activations none there are none.`)
   return {
@@ -184,6 +192,7 @@ function readChoices(options: Options): QuantizeOptions {
     perChannel: options['per-tensor'] ? false : undefined,
     reduceRange: options['reduce-range'],
     equalize: options.equalize,
+    absorbBiases: options['absorb-biases'],
     balance: options.balance,
     correctBiases: options['correct-biases'],
     keepRemovableActivations: options['keep-activations'],
