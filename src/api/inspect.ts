@@ -5,12 +5,14 @@ import {
   type FormName,
   findQuantizable,
   findSites,
+  hasFloat16,
   isQuantized,
   normalizeLinear,
   type Site,
   type Skip,
   siteCost,
   variantsOf,
+  widenFloat16,
 } from '../compress/index.ts'
 import { type TaskOptions, WhittleError } from '../core/index.ts'
 import { inputShapesOf, type ObservedValue, observeShapes } from '../engine/index.ts'
@@ -126,12 +128,20 @@ function countOperators(model: Model): Record<string, number> {
 
 /** What quantization says to nodes, by name. */
 function whatQuantizes(model: Model, shapes: ReadonlyMap<string, ObservedValue>): ReadonlyMap<string, true | string> {
-  const clone = normalizeLinear(model, shapes)
+  // Networks of float16 would be widened first.
+  const isHalf = hasFloat16(model)
+  const clone = normalizeLinear(isHalf && model.functions.length === 0 ? widenFloat16(model) : model, shapes)
   // It would be lifted first; whether that is possible is seen then.
   clone.opsets.set('', Math.max(clone.opsets.get('') ?? 1, 13))
   if (isQuantized(clone))
     return new Map(clone.graph.nodes.map((node) => [node.name, 'The model is quantized already.']))
-  const { nodes, skips } = findQuantizable(clone, shapes)
+  const types = new Map(
+    [...shapes].map(([name, { shape, dtype }]): [string, ObservedValue] => [
+      name,
+      { shape, dtype: dtype === 'float16' ? 'float32' : dtype },
+    ]),
+  )
+  const { nodes, skips } = findQuantizable(clone, types)
   return new Map<string, true | string>([
     ...skips.map(({ name, reason }): [string, string] => [name, reason]),
     ...nodes.map(({ name }): [string, true] => [name, true]),

@@ -3,9 +3,11 @@ import {
   assertFloatModel,
   batchNormStatistics,
   type ChannelStatistics,
+  hasFloat16,
   INTEGER_TYPES,
   type IntegerType,
   normalizeLinear,
+  widenFloat16,
 } from '../compress/index.ts'
 import { fail, type TaskOptions, WhittleError } from '../core/index.ts'
 import { type ObservedValue, observeShapes } from '../engine/index.ts'
@@ -68,12 +70,19 @@ async function prepareUnfolded(
   runtime: Pick<Runtime, 'evaluator'>,
 ): Promise<{ readonly model: Model; readonly warnings: readonly string[] }> {
   assertFloatModel(model)
-  const checked = await prepareModel(model, runtime, options)
+  const original = await prepareModel(model, runtime, options)
+  const isHalf = hasFloat16(original)
+  const checked = isHalf ? widenFloat16(original) : original
   const wide = (options.types ?? []).some((type) => INTEGER_TYPES[type].bits !== 8)
   const { model: lifted, warning } = lift(checked, wide ? 21 : 13)
   const context = { evaluator: runtime.evaluator, signal: options.signal }
   const { model: plain } = await runPasses(lifted, [removeIdentity], context)
-  return { model: plain, warnings: warning === undefined ? [] : [warning] }
+  const warnings = warning === undefined ? [] : [warning]
+  if (isHalf)
+    warnings.push(
+      'The model computes in float16; what stays in float is float32 now, and bytes before are those of float32.',
+    )
+  return { model: plain, warnings }
 }
 
 /** A model ready for quantization-aware training: the same network twice. */

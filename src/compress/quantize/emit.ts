@@ -2,6 +2,7 @@
 import { fail } from '../../core/index.ts'
 import {
   createNode,
+  float,
   type Graph,
   GraphIndex,
   type Model,
@@ -353,12 +354,16 @@ export class Emitter {
   }
 
   #clip(tensor: string, { min, max }: Range, source: string, output: string): Node {
+    const name = this.#names.fresh(`${tensor}_Clip`)
+    // Bounds are inputs from opset 11 on.
+    if ((this.model.opsets.get('') ?? 1) < 11)
+      return createNode('Clip', [source], [output], { min: float(min), max: float(max) }, name)
     const bounds = [min, max].map((value, end) => {
-      const name = this.#names.fresh(`${tensor}_${end === 0 ? 'least' : 'most'}`)
-      this.#graph.initializers.set(name, Tensor.of(Float32Array.of(value), []))
-      return name
+      const bound = this.#names.fresh(`${tensor}_${end === 0 ? 'least' : 'most'}`)
+      this.#graph.initializers.set(bound, Tensor.of(Float32Array.of(value), []))
+      return bound
     })
-    return createNode('Clip', [source, ...bounds], [output], {}, this.#names.fresh(`${tensor}_Clip`))
+    return createNode('Clip', [source, ...bounds], [output], {}, name)
   }
 
   /** What onnxruntime.quantization writes into its models, so that tools take them for what they are. */

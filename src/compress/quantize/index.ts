@@ -83,3 +83,4 @@ export {
   weightQuantization,
   weightRanges,
 } from './weights.ts'
+export { hasFloat16, widenFloat16 } from './widen.ts'
