@@ -45,14 +45,14 @@ async function ok(args: readonly string[]): Promise<string> {
 
 describe('whittle finetune', () => {
   it('trains with rounding, and writes the integers whose accuracy it says', async () => {
-    const command = `finetune ${original} -o four.onnx --data ${pictures} --batch 25 --steps 6 --evaluate-limit 300`
+    const command = `finetune ${original} -o four.onnx --data ${pictures} --batch 25 --steps 2 --evaluate-limit 100`
     const options = '--preprocess imagenet --qat w4a4 --qat-algorithm ulq --qat-weights arq --json --quiet'.split(' ')
     const record = JSON.parse(await ok([...command.split(' '), ...options])) as FinetuneRecord
     const top1 = record.measured.find(({ metric }) => metric === 'top1')!
     expect(top1.after!).toBeGreaterThan(0.8)
     expect(record.layers.some(({ method }) => method.includes('4 bits'))).toBe(true)
     const evaluated = await ok(
-      `evaluate four.onnx --data ${pictures} --preprocess imagenet --limit 300 --json`.split(' '),
+      `evaluate four.onnx --data ${pictures} --preprocess imagenet --limit 100 --json`.split(' '),
     )
     expect(evaluated).toContain(String(top1.after))
     const wrong = await whittle(folder, `finetune ${original} -o x.onnx --data ${pictures} --qat-rate 2`.split(' '))
