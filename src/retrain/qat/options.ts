@@ -23,7 +23,9 @@ export type InitialScale = 'mse' | 'mean'
 
 /** Settings of one layer. */
 export interface LayerQatOptions {
+  /** How the range of the layer's input is learned. */
   readonly algorithm?: QatAlgorithm | undefined
+  /** Where the scales of its weight come from. */
   readonly weights?: QatWeightAlgorithm | undefined
   /** Range that the layer's input starts from, instead of the calibrated one. */
   readonly clip?: { readonly min: number; readonly max: number } | undefined
@@ -39,6 +41,7 @@ export interface QuantizerOptions {
   readonly weights?: QatWeightAlgorithm | undefined
   /** Factor on the learning rate for ranges and scales, which have no weight decay; default 1. */
   readonly rangeRate?: number | undefined
+  /** Whether lower ends of ranges stay 0 with `ulq`. Default: where nothing below 0 arrives. */
   readonly fixedMin?: boolean | undefined
   /** Default `mse`. */
   readonly initial?: InitialScale | undefined
