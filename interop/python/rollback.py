@@ -22,6 +22,8 @@ package.__path__ = [
 sys.modules['auto_calibration'] = package
 strategy = importlib.import_module('auto_calibration.binary_search_strategy')
 sensitivity = importlib.import_module('auto_calibration.cosine_similarity_sensitivity')
+# It makes numbers of one-element matrices, which numpy no longer does.
+sensitivity.float = lambda matrix: np.asarray(matrix).item()
 
 with open(sys.argv[2], encoding='utf-8') as file:
     cases = json.load(file)
