@@ -77,6 +77,7 @@ export async function calibrateModel(
       : await collectStatistics(runtime.evaluator, model, requests, options.data, {
           signal,
           onProgress,
+          shapes,
           runBytes,
           skipBatches,
           afterBatch,

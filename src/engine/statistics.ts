@@ -7,7 +7,7 @@
 import type { TensorStatistics } from '../compress/index.ts'
 import { checkAborted, fail, type TaskOptions, WhittleError } from '../core/index.ts'
 import type { Evaluator, Executable, Model, TensorMap } from '../graph/index.ts'
-import { type DType, float16ToNumber, type Tensor, toFloat32 } from '../tensor/index.ts'
+import { type DType, float16ToNumber, sizeOf, type Tensor, toFloat32 } from '../tensor/index.ts'
 import type { FeedSource } from './accumulate.ts'
 import { DEFAULT_RUN_BYTES, groupBySize } from './inner-values.ts'
 import { type ObservedValue, observeShapes } from './observe.ts'
@@ -28,6 +28,11 @@ export interface StatisticsOptions extends TaskOptions {
    * several times per batch: rather make batches smaller.
    */
   readonly runBytes?: number | undefined
+  /**
+   * Types and shapes of the model's values, of any batch, when they are known; default: they are observed, which loads the
+   * model once more.
+   */
+  readonly shapes?: ReadonlyMap<string, ObservedValue> | undefined
   /** Batches at the beginning of the data that the statistics hold already: they are read, but not run. Default 0. */
   readonly skipBatches?: number | undefined
   /** Called when a batch has been added to all statistics, with the number of batches so far: to save them. */
@@ -114,9 +119,9 @@ class Collector {
     model: Model,
     wanted: ReadonlyMap<string, TensorStatistics>,
     feeds: TensorMap,
-    { runBytes = DEFAULT_RUN_BYTES, signal }: StatisticsOptions,
+    { runBytes = DEFAULT_RUN_BYTES, signal, shapes }: StatisticsOptions,
   ): Promise<Collector> {
-    const observed = await observeShapes(evaluator, model, { feeds, signal })
+    const observed = shapes ?? (await observeShapes(evaluator, model, { feeds, signal }))
     const known = (name: string): ObservedValue =>
       observed.get(name) ??
       fail('NOT_FOUND', `Statistics: '${name}' is not a tensor of the main graph that can be read.`)
@@ -128,7 +133,7 @@ class Collector {
       inner.filter(([, { needsOnlyRange }]) => needsOnlyRange).map(([name]) => [name, known(name).dtype]),
     )
     const whole = inner.filter(([name]) => !reduced.has(name)).map(([name]) => name)
-    const groups = groupBySize(whole, observed, runBytes)
+    const groups = groupBySize(whole, observed, runBytes / growthOf(feeds, observed))
     if (groups.length === 0 && reduced.size > 0) groups.push([])
     const parts: Part[] = []
     try {
@@ -169,6 +174,15 @@ class Collector {
   async release(): Promise<void> {
     for (const { executable } of this.#parts) await executable.release()
   }
+}
+
+/** How many times as large as observed the values of a run with these feeds are about. */
+function growthOf(feeds: TensorMap, observed: ReadonlyMap<string, ObservedValue>): number {
+  const growths = Object.entries(feeds).map(([name, { size }]) => {
+    const known = observed.get(name)
+    return known ? size / Math.max(1, sizeOf(known.shape)) : 1
+  })
+  return Math.max(1, ...growths)
 }
 
 /** Does something for a tensor; errors of numbers that are not finite say where these were found. */

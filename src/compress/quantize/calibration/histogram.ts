@@ -24,6 +24,8 @@ const LEAST_EXPONENT = -100
 const KERNEL_FROM = 1024
 /** Bits below those that tell a float32's bin within its octave: 23 − log₂ OCTAVE. */
 const FINE_BITS = 12
+/** Numbers that the first reach is chosen by; it grows when they misled. */
+const SAMPLE = 8192
 const NO_LIMITS = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY }
 
 /** Bins in use of one side or octave as JSON: the first one's index, and counts up to the last one. */
@@ -89,7 +91,7 @@ export class Histogram {
       this.#fit()
       return found
     }
-    if (!this.#core) this.#begin(data, scanAll(data).zeros)
+    if (!this.#core) this.#beginFrom(data)
     const whole = data.length - (data.length % 4)
     const left = data.subarray(whole)
     this.#addFew(left)
@@ -104,6 +106,15 @@ export class Histogram {
     if (this.#core || zeros === data.length) return
     this.#core = new Float64Array(2 * HALF)
     this.#exponent = firstReach(data, data.length - zeros)
+  }
+
+  /** The same from a sample of many numbers, or from all when it holds nothing but zeros. */
+  #beginFrom(data: Float32Array): void {
+    const step = Math.ceil(data.length / SAMPLE)
+    const sample = Float32Array.from({ length: Math.ceil(data.length / step) }, (_, i) => data[i * step]!)
+    const { zeros } = scanAll(sample)
+    if (zeros < sample.length) this.#begin(sample, zeros)
+    else this.#begin(data, scanAll(data).zeros)
   }
 
   #fit(): void {
