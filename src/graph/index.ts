@@ -38,7 +38,6 @@ export { modelHash } from './model-hash.ts'
 export { ensureUniqueNames, NameGenerator } from './names.ts'
 export { WEIGHT_FACTS, type WeightFacts, weightFactsOf } from './operators.ts'
 export {
-  BLOCK_OPSET,
   CANONICAL_OPSET,
   canonical,
   constantsToInitializers,
@@ -47,7 +46,6 @@ export {
   foldConstants,
   freezeInitializers,
   liftOpset,
-  liftToBlocks,
   type Pass,
   type PassContext,
   type PassResult,

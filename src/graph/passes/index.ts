@@ -3,7 +3,6 @@ export { constantsToInitializers, constantTensor } from './constants-to-initiali
 export { foldBatchNorm } from './fold-batch-norm.ts'
 export { foldConstants } from './fold-constants.ts'
 export { freezeInitializers } from './freeze-initializers.ts'
-export { BLOCK_OPSET, liftToBlocks } from './lift-to-blocks.ts'
 export { type Pass, type PassContext, type PassResult, runPasses } from './pass.ts'
 export { removeIdentity } from './remove-identity.ts'
 export { removeUnused, removeUnusedFrom } from './remove-unused.ts'

@@ -1,11 +1,9 @@
 /** Applying a plan for weights alone: computes the integers and edits a clone. Decides nothing. */
 import { fail } from '../../../core/index.ts'
 import {
-  BLOCK_OPSET,
   cloneModel,
   GraphIndex,
   liftOpset,
-  liftToBlocks,
   type Model,
   modelHash,
   NameGenerator,
@@ -29,6 +27,8 @@ export interface WeightOnlyApplied {
   readonly outcomes: readonly WeightOnlyOutcome[]
 }
 
+/** First opset whose DequantizeLinear takes blocks and 4-bit integers. */
+const BLOCK_OPSET = 21
 /** First opset with DynamicQuantizeLinear; MatMulInteger and 8-bit DequantizeLinear came before. */
 const DYNAMIC_OPSET = 11
 
@@ -91,7 +91,7 @@ function checkPlan(model: Model, plan: WeightOnlyPlan): void {
 
 function lifted(model: Model, { steps }: WeightOnlyPlan): Model {
   const opset = model.opsets.get('') ?? 1
-  if (steps.some(({ form }) => form === 'qdq-blocks') && opset < BLOCK_OPSET) return liftToBlocks(model)
+  if (steps.some(({ form }) => form === 'qdq-blocks') && opset < BLOCK_OPSET) return liftOpset(model, BLOCK_OPSET)
   const needsIntegers = steps.some(({ form }) => form === 'dynamic' || form === 'gather-integers')
   return needsIntegers && opset < DYNAMIC_OPSET ? liftOpset(model, 17) : model
 }
