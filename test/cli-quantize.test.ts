@@ -23,8 +23,9 @@ const record = (name: string): CompressionRecord =>
   JSON.parse(readFileSync(join(folder, `${name}.record.json`), 'utf8')) as CompressionRecord
 
 describe('whittle quantize', () => {
+  // For no place in particular: nothing is measured and taken back then.
   it('writes the model and its record, and shows every layer', async () => {
-    const { code, stdout, stderr } = await run('quantize model.onnx --data cifar10:data -o small.onnx')
+    const { code, stdout, stderr } = await run('quantize model.onnx --data cifar10:data --target onnx -o small.onnx')
     expect(stderr).toBe('')
     expect(code).toBe(0)
     expect(stdout).toContain('uint8 × int8 per channel')
@@ -37,7 +38,9 @@ describe('whittle quantize', () => {
   })
 
   it('writes equal bytes for equal seeds, and one JSON document with --json', async () => {
-    const { code, stdout } = await run('quantize model.onnx --data cifar10:data -o again.onnx --json --seed 0')
+    const { code, stdout } = await run(
+      'quantize model.onnx --data cifar10:data --target onnx -o again.onnx --json --seed 0',
+    )
     expect(code).toBe(0)
     const found = JSON.parse(stdout) as { output: string; layers: unknown[]; skips: unknown[] }
     expect(found).toMatchObject({ output: 'again.onnx', record: 'again.onnx.record.json' })
