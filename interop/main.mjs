@@ -92,6 +92,14 @@ const CHECKS = [
     },
   },
   {
+    name: 'AdaRound: losses on the way and integers against the same optimisation in PyTorch',
+    modules: ['numpy', 'torch'],
+    args: async () => {
+      const { adaroundCases } = await import('./adaround.mjs')
+      return ['adaround.py', jsonFile('adaround.json', await adaroundCases(folder))]
+    },
+  },
+  {
     name: 'ranks: EVBMF and AMCT’s clamp against scipy',
     modules: ['numpy', 'scipy'],
     args: async () => ['evbmf.py', jsonFile('spectra.json', await spectraCases())],

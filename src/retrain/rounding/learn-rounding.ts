@@ -264,6 +264,7 @@ class RoundingRun {
     const leave = (reason: string): void => void this.#blocks.push({ layers, reason })
     if (target === undefined || input === undefined || output === undefined)
       return leave('There is no single value before or behind it.')
+    if (tasks.length === 1) return leave('It is one layer.')
     if (tasks.length > MOST_BLOCK_LAYERS) return leave(`It has more than ${MOST_BLOCK_LAYERS} layers.`)
     const samples = new BlockSamples()
     await this.#quantized.forEach(this.#fake, [input], (tensors) => samples.addInput(tensors[input]!))

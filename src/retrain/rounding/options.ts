@@ -19,9 +19,9 @@ export interface RoundingOptions {
   readonly method: RoundingMethod
   /** Steps of Adam per layer or block; default 2,000 for `adaround`, 500 for `block`. AMCT's `num_iteration`. */
   readonly iterations?: number | undefined
-  /** Adam's rate; default 0.01. */
+  /** Adam's rate; default 0.01 for `adaround`, 0.02 for `block`. */
   readonly learningRate?: number | undefined
-  /** Weight of the term that drives roundings to 0 or 1; default 0.01. AMCT's `reg_param`. */
+  /** Weight of the term that drives roundings to 0 or 1; default 0.01 for `adaround`, 0.001 for `block`. AMCT's `reg_param`. */
   readonly regularization?: number | undefined
   /** Its exponent at the start and in the end; default [20, 2]. AMCT's `beta_range`. */
   readonly betas?: readonly [start: number, end: number] | undefined
@@ -75,8 +75,8 @@ export function resolveRounding(options: RoundingOptions): ResolvedRounding {
   const resolved = {
     method,
     iterations: options.iterations ?? (method === 'block' ? 500 : 2000),
-    learningRate: options.learningRate ?? 0.01,
-    regularization: options.regularization ?? 0.01,
+    learningRate: options.learningRate ?? (method === 'block' ? 0.02 : 0.01),
+    regularization: options.regularization ?? (method === 'block' ? 0.001 : 0.01),
     betas: options.betas ?? ([20, 2] as const),
     warmUp: options.warmUp ?? 0.2,
     rows: options.rows ?? 16384,

@@ -82,8 +82,9 @@ export function descendCoordinates(problem: QuadraticProblem, levels: Float64Arr
   }
 }
 
-/** Rows longer than this are not searched for pairs: that takes the square of the length for each output. */
+/** Rows longer than this are not searched for pairs: that takes the square of the length for each output and sweep. */
 const LONGEST_PAIRED = 1536
+const MOST_PAIR_SWEEPS = 2
 
 /**
  * Moves two elements at a time by one step each, as long as that lowers the loss; then none alone does either.
@@ -99,7 +100,7 @@ export function descendPairs(problem: QuadraticProblem, levels: Float64Array, re
   for (let o = 0; o < outputs; o++) {
     gradientOf(problem, levels, o, gradient)
     const step = problem.grid.step.subarray(o * length, (o + 1) * length)
-    for (let sweep = 0, changed = true; changed && sweep < MOST_SWEEPS; sweep++) {
+    for (let sweep = 0, changed = true; changed && sweep < MOST_PAIR_SWEEPS; sweep++) {
       changed = false
       singleMoves(problem, levels, o, reach, gradient, moves)
       for (let i = 0; i < length; i++) {

@@ -134,8 +134,11 @@ export async function roundBlock(
   }
 }
 
-/** How much of the start is the rounding that serves the layer, and how much the weight itself. */
-const TRUST = 0.5
+/**
+ * How much of the start is the rounding that serves the layer, and how much the weight itself. Measured on blocks of
+ * ResNet-20 at 3 bits: from 0.5 on a few hundred steps end worse than they started, from 0.9 on better.
+ */
+const TRUST = 0.95
 
 function softWeightOf(
   { map, grid, site }: LayerTask,
