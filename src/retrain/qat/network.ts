@@ -22,6 +22,7 @@ import {
   GraphIndex,
   liftOpset,
   type Model,
+  modelWeights,
   type Node,
   sortNodes,
   weightFactsOf,
@@ -92,12 +93,14 @@ export function toFakeQuantized(
   maker.quantizeActivations()
   maker.roundBiases()
   sortNodes(graph)
+  const weights = modelWeights(clone)
   return {
     model: clone,
     rules: asGradientRules(maker.writer.rules),
     parameters: maker.groups.flatMap(({ match }) => match),
     groups: maker.groups,
-    frozen: maker.frozen,
+    // What would be trained otherwise.
+    frozen: maker.frozen.filter((name) => weights.has(name)),
     activations: [...maker.activations.values()],
     weights: maker.weights.map(({ quantizer }) => quantizer),
   }
