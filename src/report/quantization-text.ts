@@ -104,7 +104,10 @@ export interface FindingText {
 
 /** Findings, one paragraph each; a sentence when there are none. @param samples that were looked at. */
 export function formatDiagnosis(findings: readonly FindingText[], samples: number): string {
-  const seen = samples > 0 ? ` (${samples} samples looked at)` : ' (without data: only the network was looked at)'
+  const seen =
+    samples > 0
+      ? ` (${samples} sample${samples === 1 ? '' : 's'} looked at)`
+      : ' (without data: only the network was looked at)'
   if (findings.length === 0) return `Nothing that usually goes wrong was found${seen}.`
   const paragraphs = findings.map(
     ({ severity, code, found, advice }) => `${severity} ${code}\n  ${found}\n  → ${advice}`,
