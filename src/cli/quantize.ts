@@ -6,6 +6,7 @@ import {
   type QuantizedWithin,
   type QuantizeOptions,
   quantizeWithin,
+  ROUNDING_METHODS,
   type RollbackOptions,
   type Runtime,
 } from '../api/index.ts'
@@ -52,6 +53,11 @@ const OPTIONS = {
   equalize: { kind: 'flag', about: 'evens out the ranges of channels between layers first' },
   'absorb-biases': { kind: 'flag', about: 'moves what channels always carry into the biases of the next layers' },
   balance: { kind: 'flag', about: 'moves outliers of activations into weights first (SmoothQuant, DMQ)' },
+  rounding: {
+    kind: 'text',
+    value: ROUNDING_METHODS.join('|'),
+    about: 'how weights become integers: to nearest (default), or chosen on the data',
+  },
   'correct-biases': { kind: 'flag', about: 'biases take up what rounding shifts outputs by in the mean' },
   'keep-activations': { kind: 'flag', about: 'keeps Relu and Clip where the limits of integers do their work' },
   only: { kind: 'list', value: 'GLOB', about: 'only layers whose names match (* and ?)' },
@@ -194,6 +200,7 @@ function readChoices(options: Options): QuantizeOptions {
     equalize: options.equalize,
     absorbBiases: options['absorb-biases'],
     balance: options.balance,
+    rounding: oneOf('rounding', options.rounding, ROUNDING_METHODS),
     correctBiases: options['correct-biases'],
     keepRemovableActivations: options['keep-activations'],
     only: options.only,
