@@ -130,7 +130,7 @@ async function plannedRows(name, network, runtime) {
     (subject, options, data = feeds) =>
     async () =>
       (await quantize(subject, { data, ...options }, runtime)).model
-  const scrambled = (await scrambleChannels(model)).model
+  const { model: scrambled, pairs } = await scrambleChannels(model)
   const edges = await edgesOf(model, runtime)
   const row = (section, bits, variant, make) => ({ key: { model: name, section, bits, variant }, make })
   return [
@@ -140,7 +140,7 @@ async function plannedRows(name, network, runtime) {
       row('outlier', 'W8A8', method, run(model, { calibration: method }, withOutlier(many))),
     ),
     ...Object.entries(RANGES).map(([variant, options]) => row('ranges', 'W8A8', variant, run(model, options))),
-    ...Object.entries(RANGES).map(([variant, options]) =>
+    ...Object.entries(pairs > 0 ? RANGES : {}).map(([variant, options]) =>
       row('ranges', 'W8A8, channels scaled by 2⁻⁴ … 2⁴', variant, run(scrambled, options)),
     ),
     ...Object.entries(BITS).flatMap(([bits, chosen]) => {
