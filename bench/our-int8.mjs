@@ -109,6 +109,8 @@ async function inTurns(subjects) {
 }
 
 const job = JSON.parse(process.argv[2])
+// Models are made natively whatever they are measured on.
+const maker = await runtimeFor({ ...job, runtime: 'node' })
 const runtime = await runtimeFor(job)
 const original = await NETWORKS[job.network]()
 const feeds = feedsFor(original, job.batch)
@@ -117,7 +119,7 @@ const subjects = [{ name: 'float32', model: original, feeds }]
 for (const name of job.variants) {
   const [form, ...settings] = name.split(' ')
   const model = VARIANTS[name]
-    ? await VARIANTS[name](original, runtime)
+    ? await VARIANTS[name](original, maker)
     : (
         await quantizeWeights(
           original,
