@@ -186,6 +186,7 @@ function readChoices(options: Options): QuantizeOptions {
       'equalize',
       'absorb-biases',
       'balance',
+      'rounding',
       'correct-biases',
       'keep-activations',
     ] as const)
