@@ -135,6 +135,12 @@ describe('quantizeWithin', () => {
     expect(record.rollback).toMatchObject({ strategy: 'custom', maxDrop: null, rolledBack: ['layer0'] })
   })
 
+  it('fails for a model of one layer that is ruined', async () => {
+    const model = chain(0)
+    const one = { ...options, evaluation: fidelity(model), maxDrop: 1, only: ['layer0'] }
+    await expect(quantizeWithin(model, one, runtime)).rejects.toThrow('there is nothing to write')
+  })
+
   it('refuses limits below zero and work without data', async () => {
     const evaluation = fidelity(chain(0))
     await expect(quantizeWithin(chain(0), { ...options, evaluation, maxDrop: -1 }, runtime)).rejects.toThrow(

@@ -258,6 +258,7 @@ class Trials {
   }
 
   #apply(rolledBack: ReadonlySet<string>): Model {
+    if (rolledBack.size === this.layers.length) return this.#basis.model
     const plan = planFrom(this.#basis, { excluded: this.excluded(rolledBack) })
     return applyQuantize(this.#basis.model, plan).model
   }

@@ -133,6 +133,12 @@ describe('searchGreedily', () => {
     expect(found.trials.at(-1)).toMatchObject({ metric: null })
   })
 
+  it('evaluates a network of one layer once, which is quantized or not', async () => {
+    const { problem, damage } = landscape([{ name: 'only', cost: 1e6, harm: 2 }])
+    const found = await searchGreedily(problem, { damage, limit: LIMIT })
+    expect(found).toMatchObject({ status: 'original', rolledBack: ['only'], final: 100, evaluations: 1 })
+  })
+
   it('works without knowing the limit', async () => {
     for (let seed = 0; seed < 10; seed++) {
       const layers = network(20, seed)
