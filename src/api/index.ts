@@ -39,6 +39,7 @@ export {
   type QuantizePrepareOptions,
 } from './quantize-prepare.ts'
 export { type ReplayOptions, replay } from './replay.ts'
+export { type ReplayQuantizationOptions, replayQuantization } from './replay-quantization.ts'
 export { MAX_DROP, type QuantizedWithin, quantizeWithin, type RollbackOptions } from './rollback.ts'
 export { type Evaluation as RollbackEvaluation, top1Evaluation } from './rollback-evaluation.ts'
 export {

@@ -4,7 +4,7 @@ import { layerZoo } from '../../../test/support/layer-zoo.ts'
 import { calibratedPlan, leastSqnr } from '../../../test/support/quantized.ts'
 import { evaluator, runModel } from '../../../test/support/run-model.ts'
 import { smallNetwork } from '../../../test/support/small-network.ts'
-import { prepareForQuantization, quantize } from '../../api/index.ts'
+import { prepareForQuantization, quantize, replayQuantization } from '../../api/index.ts'
 import { observeShapes, randomFeeds } from '../../engine/index.ts'
 import { type Model, modelCost, modelHash } from '../../graph/index.ts'
 import { encodeModel } from '../../onnx/index.ts'
@@ -159,4 +159,18 @@ test('without data, and without a layer that can be quantized, it says so', asyn
   await expect(quantize(zoo, { data, skip: ['*'] }, { evaluator })).rejects.toThrow(
     "Model 'zoo': no layer can be quantized.",
   )
+})
+
+test('a plan from a record, through JSON, gives the same bytes on the same file, edited ones others', async () => {
+  const options = { data: batches, activations: 'int16', weights: 'int4' } as const
+  const { model, record } = await quantize(zoo, options, { evaluator })
+  const plan = JSON.parse(JSON.stringify(record.plan)) as QuantizePlan
+  const replayed = await replayQuantization(zoo, plan, {}, { evaluator })
+  expect(bytesOf(replayed.model)).toBe(bytesOf(model))
+  expect(replayed.record).toEqual(record)
+  const [first, ...rest] = plan.activations
+  const wider = { ...first!, quantization: { ...first!.quantization, scale: [2 * first!.quantization.scale[0]!] } }
+  const edited = await replayQuantization(zoo, { ...plan, activations: [wider, ...rest] }, {}, { evaluator })
+  expect(bytesOf(edited.model)).not.toBe(bytesOf(model))
+  await expect(replayQuantization(smallNetwork(), plan, {}, { evaluator })).rejects.toThrow('made for another model')
 })
