@@ -192,7 +192,7 @@ describe('learnRounding', () => {
   })
 
   it('stops when asked to, and says where the loss is not finite', async () => {
-    const signal = { aborted: true, reason: 'enough', throwIfAborted: () => {} }
+    const signal = AbortSignal.abort('enough')
     await expect(learn({ method: 'adaround' }, 4, { signal })).rejects.toThrow('The work was cancelled.')
     const broken = [{ x: Tensor.of(new Float32Array(16 * 108).fill(1e30), [16, 3, 6, 6]) }]
     const data = async function* () {

@@ -88,6 +88,7 @@ class RoundingRun {
   readonly #blocks: RoundedBlock[] = []
   readonly #skips: Skip[] = []
   readonly #quantizations = new Map<string, RoundingLayer['quantization']>()
+  readonly #started = performance.now()
   #samples = 0
   #done = 0
   #total = 0
@@ -309,7 +310,10 @@ class RoundingRun {
   }
 
   #report(item?: string, within = 0): void {
-    this.#context.onProgress?.({ stage: 'round', done: this.#done + within, total: this.#total, item })
+    const done = this.#done + within
+    const left = ((performance.now() - this.#started) / 1000 / Math.max(done, 1)) * (this.#total - done)
+    const values = done > 0 ? { secondsLeft: left } : undefined
+    this.#context.onProgress?.({ stage: 'round', done, total: this.#total, item, values })
   }
 }
 

@@ -76,7 +76,7 @@ export async function learnUnit(
         )
       losses.set(found, done)
       done += count
-      onProgress?.({ stage: 'round', done, total: settings.steps, values: { loss: found[count - 1]! } })
+      onProgress?.({ stage: 'learn rounding', done, total: settings.steps, values: { loss: found[count - 1]! } })
       await yieldToEventLoop()
     }
   } finally {
