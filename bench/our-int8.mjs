@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { decompose, quantize, quantizeWeights } from 'whittle-nn'
 import { createEvaluator, createMatrixEngine, randomFeeds } from 'whittle-nn/engine'
 import { GraphBuilder } from 'whittle-nn/graph'
-import { resnet18Cifar, resnet56, transformerEncoder, vgg16Bn } from 'whittle-nn/networks'
+import { resnet18Cifar, transformerEncoder, vgg16Bn } from 'whittle-nn/networks'
 import { loadModel } from 'whittle-nn/node'
 import { encodeModel } from 'whittle-nn/onnx'
 import { Tensor } from 'whittle-nn/tensor'
@@ -37,18 +37,19 @@ function convolutions() {
   return b.model()
 }
 
-async function trained(name, otherwise) {
+async function trained(name) {
   const path = join(SHARED, 'models', 'onnx', `${name}.onnx`)
-  return existsSync(path) ? await loadModel(path) : otherwise()
+  if (!existsSync(path)) throw new Error(`'${name}.onnx' is not there; WHITTLE_SHARED names the folder of test models.`)
+  return loadModel(path)
 }
 
 const NETWORKS = {
   convolutions,
   vgg16: () => vgg16Bn(),
   resnet18: () => resnet18Cifar(),
-  resnet56: () => trained('resnet56-cifar10', resnet56),
+  resnet56: () => trained('resnet56-cifar10'),
   encoder: () => transformerEncoder(),
-  vit: () => trained('vit_cifar10_pgd_2_3_16', () => transformerEncoder({ layers: 2 })),
+  vit: () => trained('vit_cifar10_pgd_2_3_16'),
 }
 
 /** What is measured besides the original. */
