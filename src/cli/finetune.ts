@@ -73,9 +73,9 @@ const OPTIONS = {
   'qat-algorithm': {
     kind: 'text',
     value: 'ulq|lsq|lsq+',
-    about: 'how ranges of activations are learned (default lsq)',
+    about: 'how ranges of activations are learned (default ulq)',
   },
-  'qat-weights': { kind: 'text', value: 'arq|ulq|lsq', about: 'where scales of weights come from (default lsq)' },
+  'qat-weights': { kind: 'text', value: 'arq|ulq|lsq', about: 'where scales of weights come from (default arq)' },
   'qat-calibration': {
     kind: 'text',
     value: CALIBRATION_METHODS.join('|'),

@@ -160,7 +160,7 @@ class Maker {
   }
 
   quantizeWeights(): void {
-    const { layers = {}, weights = 'lsq', initial = 'mse' } = this.#options
+    const { layers = {}, weights = 'arq', initial = 'mse' } = this.#options
     for (const { node: name, weight } of this.#plan.steps) {
       if (!weight) continue
       const node = this.#node(name)
@@ -283,7 +283,7 @@ class Maker {
 
   #create(root: ActivationStep): ActivationQuantizer {
     const layer = this.#layerReading(root.tensor)
-    const { algorithm = 'lsq', fixedMin } = { ...this.#options, ...withoutUndefined(layer) }
+    const { algorithm = 'ulq', fixedMin } = { ...this.#options, ...withoutUndefined(layer) }
     const shape = this.#shapes.get(root.tensor)?.shape ?? []
     const quantizer = createActivationQuantizer(
       this.writer,

@@ -78,12 +78,18 @@ describe('finetuneQuantized', () => {
     const rounded = await accuracy(applyQuantize(start.planned, start.plan).model)
     expect(float).toBeGreaterThan(0.9)
     expect(rounded).toBeLessThan(float - 0.2)
+    const learned = { algorithm: 'lsq', weights: 'lsq' } as const
     const options = { ...base, epochs: 2, evaluation: test }
-    const labelled = await finetuneQuantized(start, options, {}, runtime)
+    const labelled = await finetuneQuantized(start, options, learned, runtime)
     expect(await accuracy(labelled.model)).toBeGreaterThan(rounded + 0.1)
     expect(labelled.training.after!.top1).toBe(await accuracy(labelled.model))
     const unlabelled = { ...training, hasLabels: false }
-    const taught = await finetuneQuantized(start, { ...base, epochs: 2, data: unlabelled, teacher: model }, {}, runtime)
+    const taught = await finetuneQuantized(
+      start,
+      { ...base, epochs: 2, data: unlabelled, teacher: model },
+      learned,
+      runtime,
+    )
     expect(await accuracy(taught.model)).toBeGreaterThan(rounded + 0.1)
   })
 
@@ -99,7 +105,7 @@ describe('finetuneQuantized', () => {
   })
 
   it('leaves frozen layers and their scales as they are', async () => {
-    const result = await quantized({ ...base, steps: 4, freeze: ['stem', 'stem.norm'] }, {})
+    const result = await quantized({ ...base, steps: 4, freeze: ['stem', 'stem.norm'] }, { weights: 'lsq' })
     const { model } = await trained()
     const weight = (name: string) => result.network.graph.initializers.get(name)!
     expect(relativeError(model.graph.initializers.get('stem.weight')!, weight('stem.weight'))).toBe(0)
