@@ -62,10 +62,13 @@ async function exportsInNode() {
   return problems
 }
 
-/** Bundles every door but ./node as a browser application would; nothing of Node may be in it. */
+/** Doors that work on files. */
+const NODE_DOORS = ['./node', './amct']
+
+/** Bundles every other door as a browser application would; nothing of Node may be in it. */
 async function exportsInBrowser() {
   const problems = []
-  for (const [subpath, path] of doors.filter(([name]) => name !== './node')) {
+  for (const [subpath, path] of doors.filter(([name]) => !NODE_DOORS.includes(name))) {
     const forbidNode = {
       name: 'forbid-node',
       resolveId(specifier, importer) {

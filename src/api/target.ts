@@ -24,10 +24,13 @@ export interface TargetOptions extends IntegerSupportOptions {
 
 /** Options of `quantize` with what a target decides filled in. */
 export interface TargetedOptions {
+  /** What was asked for, completed. */
   readonly options: QuantizeOptions
+  /** What the target's profile decided. */
   readonly choice: TargetChoice
   /** What was measured of the runtime at hand, if it was. */
   readonly measured: MeasuredIntegers | undefined
+  /** What was changed or is not known to be fast, as sentences. */
   readonly warnings: readonly string[]
 }
 

@@ -27,6 +27,7 @@ export function integerLimits(type: IntegerType, bits: number, symmetric = false
 
 /** What {@link affineParameters} chooses by. */
 export interface AffineOptions {
+  /** Type of the integers. */
   readonly type: IntegerType
   /** Bits in use; default: all of the type's. */
   readonly bits?: number | undefined

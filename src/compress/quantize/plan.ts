@@ -72,6 +72,7 @@ export interface QuantizePlanOptions extends QuantizableOptions {
   readonly target?: string | undefined
   /** What found the ranges; default `minmax`. */
   readonly calibration?: string | undefined
+  /** Of what is random; kept in the plan; default 0. */
   readonly seed?: number | undefined
 }
 

@@ -9,6 +9,7 @@ export type WeightAlgorithm = 'minmax' | 'arq' | 'mse'
 
 /** Options of {@link weightQuantization}. */
 export interface WeightQuantizationOptions {
+  /** Type of the integers. */
   readonly type: IntegerType
   /** Bits in use; default: all of the type's. */
   readonly bits?: number | undefined

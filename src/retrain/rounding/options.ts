@@ -16,6 +16,7 @@ export type RoundingMethod = 'gptq' | 'adaround' | 'block'
 
 /** Options of {@link learnRounding}. */
 export interface RoundingOptions {
+  /** How roundings are chosen. */
   readonly method: RoundingMethod
   /** Steps of Adam per layer or block; default 2,000 for `adaround`, 500 for `block`. AMCT's `num_iteration`. */
   readonly iterations?: number | undefined

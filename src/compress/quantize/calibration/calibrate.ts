@@ -17,6 +17,7 @@ export type CalibrationMethod = (typeof CALIBRATION_METHODS)[number]
 
 /** Which method, and what it takes; parameters of other methods are ignored. */
 export interface CalibratorOptions extends IfmrOptions {
+  /** How the range is found. */
   readonly method: CalibrationMethod
   /** `moving-average`: weight of a new batch, 0 … 1; default 0.01. */
   readonly averagingConstant?: number | undefined

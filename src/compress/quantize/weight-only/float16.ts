@@ -93,6 +93,7 @@ function describe(name: string, { min, max }: Range, verb: string): string {
 
 /** What {@link applyFloat16} is told. */
 export interface Float16Options {
+  /** Types of the model's values, by name. */
   readonly types: ValueTypes
   /** Names of the nodes that stay in float32. */
   readonly islands: ReadonlySet<string>

@@ -48,6 +48,7 @@ export type WeightOnlyPlan = Plan<WeightOnlyStep> & {
 
 /** Options of {@link planWeightOnly}. */
 export interface WeightOnlyOptions {
+  /** Form that weights get. */
   readonly format: WeightFormat
   /** Numbers that share a scale, of 4-bit formats; default 32, of `bnb4` 64. */
   readonly block?: number | undefined
