@@ -201,7 +201,7 @@ describe('whittle', () => {
     expect(found.layers[1]!.methods.svd).toContain('linear layers')
     const table = await run('inspect model.onnx')
     expect(table.stdout).toMatch(
-      /^body +Conv +\[32, 32, 3, 3\] +\[1, 32, 32, 32\] +9\.25 k +37\.0 kB +9\.44 M +tucker spatial channel cp tt$/m,
+      /^body +Conv +\[32, 32, 3, 3\] +\[1, 32, 32, 32\] +9\.25 k +37\.0 kB +9\.44 M +tucker spatial channel cp tt quantize$/m,
     )
   })
 

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { encodeModel } from '../src/onnx/index.ts'
@@ -35,7 +35,8 @@ beforeAll(() => {
     peerDependencies: Record<string, string>
   }
   for (const name of Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }))
-    symlinkSync(join(ROOT, 'node_modules', name), join(modules, name), 'junction')
+    mkdirSync(dirname(join(modules, name)), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules', name), join(modules, name), 'junction')
   writeFileSync(join(project, 'package.json'), '{ "name": "consumer", "type": "module" }')
   writeFileSync(join(project, 'model.onnx'), encodeModel(smallNetwork()))
 })

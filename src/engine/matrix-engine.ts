@@ -29,11 +29,13 @@ export interface MatrixEngineOptions {
   readonly threads?: number | undefined
   /** Execution providers in order of preference; default: the CPU. */
   readonly executionProviders?: readonly unknown[] | undefined
-  /**
-   * Whether the runtime copies what it is given with each run, as `onnxruntime-web` does, and so cannot write into arrays
-   * of ours; default `false`.
-   */
+  /** Whether the runtime copies what it is given with each run, as `onnxruntime-web` does; default `false`. */
   readonly copiesFeeds?: boolean | undefined
+  /**
+   * Whether results may be written into arrays that the runtime is given, as `onnxruntime-node` can and
+   * `onnxruntime-web` cannot (it leaves them as they were); default `false`.
+   */
+  readonly fillsOutputs?: boolean | undefined
 }
 
 /**
@@ -66,7 +68,7 @@ type Arrays = Float32Array | Float64Array
  */
 export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOptions = {}): MatrixEngine {
   const evaluator = createEvaluator(runtime, { ...options, sessionOptions: SESSION_OPTIONS })
-  const { copiesFeeds = false } = options
+  const { copiesFeeds = false, fillsOutputs = false } = options
   const contractions = createEvaluator(runtime, { ...options, sessionOptions: CONTRACTION_OPTIONS })
   const plain = createPlainMatrixEngine()
   const sessions = new Map<string, Promise<Executable>>()
@@ -102,7 +104,7 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
     shape: readonly number[],
     like: T,
   ): Promise<T> => {
-    if (copiesFeeds || !session.runInto) return Object.values(await session.run(feeds))[0]!.data as T
+    if (!fillsOutputs || !session.runInto) return Object.values(await session.run(feeds))[0]!.data as T
     const count = sizeOf(shape)
     const data = (like instanceof Float32Array ? unwrittenFloat32(count) : unwrittenFloat64(count)) as T
     await session.runInto(feeds, { [session.outputNames[0]!]: Tensor.of(data, shape) })
