@@ -34,9 +34,10 @@ beforeAll(() => {
     dependencies: Record<string, string>
     peerDependencies: Record<string, string>
   }
-  for (const name of Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }))
+  for (const name of Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })) {
     mkdirSync(dirname(join(modules, name)), { recursive: true })
-  symlinkSync(join(ROOT, 'node_modules', name), join(modules, name), 'junction')
+    symlinkSync(join(ROOT, 'node_modules', name), join(modules, name), 'junction')
+  }
   writeFileSync(join(project, 'package.json'), '{ "name": "consumer", "type": "module" }')
   writeFileSync(join(project, 'model.onnx'), encodeModel(smallNetwork()))
 })
