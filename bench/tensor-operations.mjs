@@ -4,6 +4,8 @@ import { normal } from './synthetic-weights.mjs'
 /** Rows of the matrices that modes are multiplied by, and columns of the factors of Khatri–Rao products. */
 export const ROWS = 20
 export const RANK = 50
+/** Before the calls that count, on either side. */
+const WARM_UP_MS = 500
 
 /** A tensor with matrices `[20, i_k]` and factors `[i_k, 50]`. @param Tensor the library's class. */
 export function operandsOf(x, Tensor) {
@@ -45,10 +47,12 @@ export async function timeOperations(operands, library, calls) {
   const split = {}
   for (const [name, call] of Object.entries(operations(operands, library))) {
     const times = []
-    for (let round = -3; round < calls; round++) {
+    const begun = performance.now()
+    for (let round = 0; round < 3 || performance.now() - begun < WARM_UP_MS; round++) await call()
+    for (let round = 0; round < calls; round++) {
       const started = performance.now()
       await call()
-      if (round >= 0) times.push((performance.now() - started) / 1000)
+      times.push((performance.now() - started) / 1000)
     }
     split[name] = times.sort((a, b) => a - b)[times.length >> 1]
   }

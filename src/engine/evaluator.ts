@@ -94,26 +94,6 @@ class OrtExecutable implements Executable {
   }
 
   async run(feeds: TensorMap, outputs: readonly string[] = this.outputNames): Promise<Record<string, Tensor>> {
-    return this.#run(feeds, outputs, async (session, ortFeeds) => {
-      const results = await session.run(ortFeeds, [...outputs], RUN_OPTIONS)
-      const tensors: Record<string, Tensor> = {}
-      for (const name of outputs) tensors[name] = await fromOrtTensor(results[name]!, name)
-      return tensors
-    })
-  }
-
-  async runInto(feeds: TensorMap, into: TensorMap): Promise<void> {
-    return this.#run(feeds, Object.keys(into), async (session, ortFeeds) => {
-      const targets = Object.entries(into).map(([name, tensor]) => [name, toOrtTensor(this.#runtime, tensor, name)])
-      await session.run(ortFeeds, Object.fromEntries(targets) as Record<string, OrtTensor>, RUN_OPTIONS)
-    })
-  }
-
-  async #run<R>(
-    feeds: TensorMap,
-    outputs: readonly string[],
-    task: (session: OrtSession, ortFeeds: Record<string, OrtTensor>) => Promise<R>,
-  ): Promise<R> {
     const session = this.#session
     if (!session) fail('INVALID_ARGUMENT', 'This executable was released; load the model again to run it.')
     checkFeeds(this.#inputs, feeds)
@@ -124,7 +104,10 @@ class OrtExecutable implements Executable {
     for (const { name } of this.#inputs) ortFeeds[name] = toOrtTensor(this.#runtime, feeds[name]!, name)
     return runExclusively(this.#runtime, async () => {
       try {
-        return await task(session, ortFeeds)
+        const results = await session.run(ortFeeds, [...outputs], RUN_OPTIONS)
+        const tensors: Record<string, Tensor> = {}
+        for (const name of outputs) tensors[name] = await fromOrtTensor(results[name]!, name)
+        return tensors
       } catch (error) {
         throw engineError('run the model', error)
       }

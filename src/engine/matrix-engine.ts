@@ -3,8 +3,8 @@
  * transposition, shapes dynamic.
  *
  * ONNX Runtime multiplies several hundred GFLOP/s where plain JavaScript does two, but each call costs some tens of
- * microseconds: small products stay here. Results are written into arrays of ours where the runtime can; its own copy of
- * one takes about 0.45 ms/MB. Long products are cut, so that where it cannot, the copy stays small.
+ * microseconds and its result a copy (about 0.45 ms/MB): small products stay here, and long ones are cut so that the
+ * runtime's copy of the result stays small. Writing into an array that the runtime is given was no faster.
  */
 import {
   checkProduct,
@@ -15,8 +15,8 @@ import {
   type MatrixEngine,
   type Slices,
 } from '../decompose/index.ts'
-import { type Executable, GraphBuilder, type Model, type TensorMap } from '../graph/index.ts'
-import { sizeOf, Tensor, unwrittenFloat32, unwrittenFloat64 } from '../tensor/index.ts'
+import { type Executable, GraphBuilder, type Model } from '../graph/index.ts'
+import { Tensor } from '../tensor/index.ts'
 import { contractedGramGraphs } from './contracted-gram.ts'
 import { maybeContraction, updateSolver } from './contraction.ts'
 import { createEvaluator } from './evaluator.ts'
@@ -31,11 +31,6 @@ export interface MatrixEngineOptions {
   readonly executionProviders?: readonly unknown[] | undefined
   /** Whether the runtime copies what it is given with each run, as `onnxruntime-web` does; default `false`. */
   readonly copiesFeeds?: boolean | undefined
-  /**
-   * Whether results may be written into arrays that the runtime is given, as `onnxruntime-node` can and
-   * `onnxruntime-web` cannot (it leaves them as they were); default `false`.
-   */
-  readonly fillsOutputs?: boolean | undefined
 }
 
 /**
@@ -68,7 +63,7 @@ type Arrays = Float32Array | Float64Array
  */
 export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOptions = {}): MatrixEngine {
   const evaluator = createEvaluator(runtime, { ...options, sessionOptions: SESSION_OPTIONS })
-  const { copiesFeeds = false, fillsOutputs = false } = options
+  const { copiesFeeds = false } = options
   const contractions = createEvaluator(runtime, { ...options, sessionOptions: CONTRACTION_OPTIONS })
   const plain = createPlainMatrixEngine()
   const sessions = new Map<string, Promise<Executable>>()
@@ -94,21 +89,7 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
   const run = async <T extends Arrays>(a: Matrix<T>, b: Matrix<T>, transA: boolean, transB: boolean): Promise<T> => {
     const session = await sessionFor(a.data instanceof Float32Array ? 'float32' : 'float64', transA, transB)
     const feeds = { a: Tensor.of(a.data, [a.rows, a.cols]), b: Tensor.of(b.data, [b.rows, b.cols]) }
-    return outputOf(session, feeds, [transA ? a.cols : a.rows, transB ? b.rows : b.cols], a.data)
-  }
-
-  /** The only output of a run, of the type of `like`. */
-  const outputOf = async <T extends Arrays>(
-    session: Executable,
-    feeds: TensorMap,
-    shape: readonly number[],
-    like: T,
-  ): Promise<T> => {
-    if (!fillsOutputs || !session.runInto) return Object.values(await session.run(feeds))[0]!.data as T
-    const count = sizeOf(shape)
-    const data = (like instanceof Float32Array ? unwrittenFloat32(count) : unwrittenFloat64(count)) as T
-    await session.runInto(feeds, { [session.outputNames[0]!]: Tensor.of(data, shape) })
-    return data
+    return Object.values(await session.run(feeds))[0]!.data as T
   }
 
   const slicesSession = (dtype: 'float32' | 'float64'): Promise<Executable> =>
@@ -122,7 +103,7 @@ export function createMatrixEngine(runtime: OrtRuntime, options: MatrixEngineOpt
   const runSlices = async <T extends Arrays>(a: Matrix<T>, { dims, data }: Slices<T>): Promise<T> => {
     const session = await slicesSession(data instanceof Float32Array ? 'float32' : 'float64')
     const feeds = { a: Tensor.of(a.data, [a.rows, a.cols]), slices: Tensor.of(data, dims) }
-    return outputOf(session, feeds, [dims[0], a.rows, dims[2]], data)
+    return Object.values(await session.run(feeds))[0]!.data as T
   }
 
   const engine: MatrixEngine = {

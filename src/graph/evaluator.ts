@@ -25,11 +25,6 @@ export interface Executable {
   readonly outputTypes?: ReadonlyMap<string, ValueType> | undefined
   /** Runs once. Feeds are not written to; results are the caller's. Runs of one evaluator do not overlap. */
   run(feeds: TensorMap, outputs?: readonly string[]): Promise<Record<string, Tensor>>
-  /**
-   * Runs once and has results written into tensors of the right type and shape, which saves the runtime's copy of a large
-   * result. Only for runtimes that share memory with their caller, as `onnxruntime-node` does; others have no such method.
-   */
-  runInto?(feeds: TensorMap, into: TensorMap): Promise<void>
   /** Frees the session; the executable is of no use afterwards. */
   release(): Promise<void>
 }

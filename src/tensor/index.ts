@@ -104,4 +104,3 @@ export {
   unfold,
   vecToTensor,
 } from './unfolding.ts'
-export { unwrittenFloat32, unwrittenFloat64 } from './unwritten.ts'
