@@ -16,7 +16,8 @@ import { normal } from './synthetic-weights.mjs'
 
 const [CHANNELS, EDGE, LAYERS] = [128, 28, 8]
 const TOKENS = 128
-const WARMUP = 2
+const WARMUP = 3
+const TURNS = 3
 
 /**
  * Eight 3 × 3 convolutions of 128 channels at 28 × 28, each with Relu, and an average over the picture, so that what is
@@ -95,21 +96,27 @@ function feedsFor(model, batch) {
   return { input_ids: tensor((_, i) => BigInt((i * 7919) % 30000)), attention_mask: tensor(() => 1n) }
 }
 
-/** Milliseconds of every run, on the clock and of this process' CPU time, in turns. */
+/**
+ * Milliseconds of every run, on the clock and of this process' CPU time, in turns of some runs. Only one session lives at
+ * a time: the threads of others spin for a while after each run, on the cores that the next one needs.
+ */
 async function inTurns(subjects) {
-  const loaded = []
-  for (const { name, model, feeds } of subjects)
-    loaded.push({ name, feeds, executable: await runtime.evaluator.load(model), wall: [], cpu: [] })
-  for (let round = -WARMUP; round < job.runs; round++)
-    for (const { executable, feeds, wall, cpu } of loaded) {
-      const [started, before] = [performance.now(), process.cpuUsage()]
-      await executable.run(feeds)
-      const { user, system } = process.cpuUsage(before)
-      if (round < 0) continue
-      wall.push(performance.now() - started)
-      cpu.push((user + system) / 1000)
+  const entries = subjects.map(({ name, model, feeds }) => ({ name, model, feeds, wall: [], cpu: [] }))
+  const runs = Math.ceil(job.runs / TURNS)
+  for (let turn = 0; turn < TURNS; turn++)
+    for (const { model, feeds, wall, cpu } of entries) {
+      const executable = await runtime.evaluator.load(model)
+      for (let round = -WARMUP; round < runs; round++) {
+        const [started, before] = [performance.now(), process.cpuUsage()]
+        await executable.run(feeds)
+        const { user, system } = process.cpuUsage(before)
+        if (round < 0) continue
+        wall.push(performance.now() - started)
+        cpu.push((user + system) / 1000)
+      }
+      await executable.release()
     }
-  return loaded
+  return entries
 }
 
 const job = JSON.parse(process.argv[2])
