@@ -130,7 +130,7 @@ class Collector {
     const fed = [...collected.keys()].filter((name) => inputs.has(name))
     const inner = [...collected].filter(([name]) => !inputs.has(name))
     const reduced = new Map(
-      inner.filter(([, { needsOnlyRange }]) => needsOnlyRange).map(([name]) => [name, known(name).dtype]),
+      inner.filter(([, { needsOnlyRange }]) => needsOnlyRange).map(([name]) => [name, known(name)]),
     )
     const whole = inner.filter(([name]) => !reduced.has(name)).map(([name]) => name)
     const groups = groupBySize(whole, observed, runBytes / growthOf(feeds, observed))
@@ -139,7 +139,7 @@ class Collector {
     try {
       for (const [index, group] of groups.entries()) {
         // Reductions bring next to nothing, but need everything before them computed: the last group does most of that.
-        const ranges = index === groups.length - 1 ? reduced : new Map<string, DType>()
+        const ranges = index === groups.length - 1 ? reduced : new Map<string, ObservedValue>()
         const { model: part, rangeOf } = statisticsModel(model, group, ranges)
         parts.push({ executable: await evaluator.load(part), whole: group, reduced: [...ranges.keys()], rangeOf })
       }
