@@ -237,7 +237,7 @@ async function runCheck({ modules, refusal, args, compare }, python) {
 let failed = 0
 let skipped = 0
 try {
-  const python = await findPython(['numpy', 'scipy', 'onnx', 'onnxruntime', 'torch', 'tensorly'])
+  const python = await findPython([...new Set(CHECKS.flatMap(({ modules }) => modules))])
   for (const check of CHECKS) {
     const started = performance.now()
     const result = await runCheck(check, python)

@@ -39,17 +39,24 @@ def learn(case):
     return losses, found
 
 
-failed = False
+problems, reductions = [], []
 for case in json.load(open(sys.argv[1])):
     losses, found = learn(case)
     ours = np.array(case["losses"])
     theirs = np.array(losses)
     apart = float(np.max(np.abs(ours - theirs)) / np.max(theirs))
-    worse = case["found"] / found - 1
-    good = apart < 0.05 and worse < 0.03
-    failed |= not good
-    print(
-        f"{'ok  ' if good else 'FAIL'} {case['name']}: loss {case['nearest']:.5f} to nearest, "
-        f"{case['found']:.5f} ours, {found:.5f} PyTorch; losses on the way differ by {apart:.1e} of the largest"
+    about = (
+        f"{case['name']}: loss {case['nearest']:.5f} to nearest, {case['found']:.5f} ours, {found:.5f} PyTorch; "
+        f"losses on the way differ by {apart:.1e} of the largest"
     )
-sys.exit(1 if failed else 0)
+    if apart >= 0.05 or case["found"] / found - 1 >= 0.03:
+        problems.append(about)
+    reductions.append(case["found"] / case["nearest"])
+print(
+    json.dumps(
+        {
+            "problems": problems,
+            "found": f"{len(reductions)} layers, losses {min(reductions):.2f} to {max(reductions):.2f} of nearest's, as PyTorch's",
+        }
+    )
+)
