@@ -9,7 +9,7 @@ import {
   DATA_OPTIONS,
   INPUT_SHAPE_OPTION,
   oneOf,
-  openData,
+  openCalibrationData,
   readInputShapes,
   readPreprocess,
   runtimeFor,
@@ -145,7 +145,7 @@ function readCpStages(value: number | undefined): DecomposeOptions['cpStages'] {
 }
 
 async function dataFor(options: Options, model: Model, signal: AbortSignal): Promise<DecomposeOptions['data']> {
-  const dataset = await openData(options, model)
+  const dataset = await openCalibrationData(options, model)
   if (!dataset) return undefined
   if (dataset.size === 0) fail('INVALID_DATA', `Dataset '${dataset.name}' is empty.`)
   return calibrationFeeds(model, dataset, {

@@ -16,7 +16,15 @@ import {
 import { formatMilliseconds, formatPercent, formatTable } from '../report/index.ts'
 import { type HistoryEntry, type LossTerm, type Optimizer, parseAugmentation, parseSchedule } from '../train/index.ts'
 import { defineCommand } from './command.ts'
-import { DATA_OPTIONS, INPUT_SHAPE_OPTION, oneOf, openData, readPreprocess, runtimeFor } from './model-options.ts'
+import {
+  DATA_OPTIONS,
+  hasParts,
+  INPUT_SHAPE_OPTION,
+  oneOf,
+  openData,
+  readPreprocess,
+  runtimeFor,
+} from './model-options.ts'
 import type { OptionValues } from './options.ts'
 
 const OPTIONS = {
@@ -259,8 +267,8 @@ function lossOf(options: Options, hasLabels: boolean): readonly LossTerm[] | und
 async function evaluationFor({ evaluate, data, split }: Options): Promise<Dataset | undefined> {
   if (evaluate === 'none') return undefined
   if (evaluate !== undefined) return openDataset(evaluate)
-  const hasParts = /^(cifar10|mnist):/.test(data) && split !== 'test'
-  return hasParts ? openDataset(data, { split: 'test' }).catch(() => undefined) : undefined
+  const isApart = hasParts(data) && split !== 'test'
+  return isApart ? openDataset(data, { split: 'test' }).catch(() => undefined) : undefined
 }
 
 async function write(model: Model, record: FinetuneRecord, output: string, signal: AbortSignal): Promise<void> {

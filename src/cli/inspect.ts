@@ -7,7 +7,7 @@ import { defineCommand } from './command.ts'
 import {
   DATA_OPTIONS,
   INPUT_SHAPE_OPTION,
-  openData,
+  openCalibrationData,
   readInputShapes,
   readPreprocess,
   runtimeFor,
@@ -68,7 +68,7 @@ async function examine(
   { signal, onProgress }: Terminal,
   runtime: Runtime,
 ): Promise<Diagnosis> {
-  const dataset = await openData(options, model)
+  const dataset = await openCalibrationData(options, model)
   const preprocess = readPreprocess(options.preprocess, model)
   const { batch, seed, limit = DOCTOR_SAMPLES } = options
   const data = dataset && calibrationFeeds(model, dataset, { preprocess, batch, limit, seed, signal })

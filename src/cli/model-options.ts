@@ -29,7 +29,11 @@ export const INPUT_SHAPE_OPTION = {
 /** `--data` and what goes with it. */
 export const DATA_OPTIONS = {
   data: { kind: 'text', value: 'DATA', about: `one of ${DATA_FORMS.join(', ')}` },
-  split: { kind: 'text', value: 'train|test', about: 'part of the data, where it has parts' },
+  split: {
+    kind: 'text',
+    value: 'train|test',
+    about: 'part of the data, where it has parts (default: train to fit to, if it is there; test to measure on)',
+  },
   limit: { kind: 'count', value: 'N', about: 'at most this many samples' },
   batch: { kind: 'count', value: 'N', about: 'samples per run, where the model leaves it open (default 64)' },
   preprocess: {
@@ -98,6 +102,20 @@ export async function openData(
     inputShape: inputShape === '' ? undefined : inputShape,
     dataType: options['data-type'],
   })
+}
+
+/** Whether a dataset has a part to learn from and one to measure on. */
+export function hasParts(data: string | undefined): boolean {
+  return data !== undefined && /^(cifar10|mnist):/.test(data)
+}
+
+/** {@link openData} for samples that something is fitted to: of data with parts the training part, where it is there. */
+export async function openCalibrationData(
+  options: Parameters<typeof openData>[0],
+  model: Model,
+): Promise<Dataset | undefined> {
+  if (options.split !== undefined || !hasParts(options.data)) return openData(options, model)
+  return openData({ ...options, split: 'train' }, model).catch(() => openData(options, model))
 }
 
 /** Reads `--preprocess`: a preset, or a file. */

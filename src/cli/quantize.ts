@@ -20,7 +20,7 @@ import {
   DATA_OPTIONS,
   INPUT_SHAPE_OPTION,
   oneOf,
-  openData,
+  openCalibrationData,
   readInputShapes,
   readPreprocess,
   runtimeFor,
@@ -211,7 +211,7 @@ function readChoices(options: Options): QuantizeOptions {
 }
 
 async function dataFor(options: Options, model: Model, signal: AbortSignal): Promise<QuantizeOptions['data']> {
-  const dataset = await openData(options, model)
+  const dataset = await openCalibrationData(options, model)
   if (!dataset) return undefined
   if (dataset.size === 0) fail('INVALID_DATA', `Dataset '${dataset.name}' is empty.`)
   return calibrationFeeds(model, dataset, {

@@ -7,7 +7,7 @@ import { fail, WhittleError } from '../core/index.ts'
 import { resolvePreprocess } from '../data/index.ts'
 import type { Model } from '../graph/index.ts'
 import { checkWritable, StagedFiles, withFileErrors } from '../node/index.ts'
-import { type DATA_OPTIONS, oneOf, openData, readPreprocess } from './model-options.ts'
+import { type DATA_OPTIONS, hasParts, oneOf, openData, readPreprocess } from './model-options.ts'
 import type { OptionSpecs, OptionValues } from './options.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -25,7 +25,7 @@ export const ROLLBACK_OPTIONS = {
   evaluate: {
     kind: 'text',
     value: 'DATA',
-    about: 'with --max-drop: labelled data that top-1 is measured on (default: all of --data)',
+    about: 'with --max-drop: labelled data that top-1 is measured on (default: the test part of --data, or all of it)',
   },
   'evaluate-limit': { kind: 'count', value: 'N', about: 'with --max-drop: at most this many samples of them' },
   strategy: {
@@ -78,13 +78,14 @@ export async function readRollback(
   const own = options.evaluate
   // Another dataset has its own split and is of a known kind; `--split` says which samples calibrate.
   const chosen = own === undefined ? options : { ...options, data: own, split: undefined }
+  // Without a split, data with parts calibrate with one and measure with the other.
   const dataset = (await openData(chosen, model))!
   if (!dataset.hasLabels)
     fail(
       'INVALID_DATA',
       `Dataset '${dataset.name}' has no labels; --max-drop measures top-1. Give labelled data with --evaluate.`,
     )
-  if (own === undefined)
+  if (own === undefined && (options.split !== undefined || !hasParts(options.data)))
     terminal.note(`Top-1 is measured on ${dataset.name}, calibration samples among them; --evaluate names other data.`)
   const { preprocess } = resolvePreprocess(model, readPreprocess(options.preprocess, model))
   const evaluation = top1Evaluation(evaluator, dataset, {
