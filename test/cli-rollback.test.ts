@@ -25,7 +25,7 @@ const json = (path: string): unknown => JSON.parse(readFileSync(join(folder, pat
 describe('whittle quantize --max-drop', () => {
   it('writes the model, the record with the search, and AMCT’s files', async () => {
     const { code, stdout, stderr } = await run(
-      `quantize model.onnx --data ${DATA} --limit 32 --max-drop 2 --evaluate-limit 100 --strategy binary-search --amct-output amct -o small.onnx`,
+      `quantize model.onnx --data ${DATA} --split test --limit 32 --max-drop 2 --evaluate-limit 100 --strategy binary-search --amct-output amct -o small.onnx`,
     )
     expect(code).toBe(0)
     expect(stderr).toContain(`Top-1 is measured on cifar10:test, calibration samples among them`)
