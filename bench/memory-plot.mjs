@@ -1,6 +1,6 @@
 // Peak memory against the number of samples, both axes logarithmic, as an SVG that needs nothing else.
 
-const SIZE = { width: 640, height: 380, left: 70, right: 190, top: 24, bottom: 48 }
+const SIZE = { width: 690, height: 380, left: 70, right: 240, top: 24, bottom: 48 }
 const COLORS = { ours: '#1a7f64', peer: '#b4502d' }
 
 /** @param results of the calibration section: `{ method, samples, ours: { peakMB }, peer: { peakMB } }` */

@@ -331,3 +331,38 @@ describe('what does not fit is refused', () => {
       await expect(parafac(plain, given, rank, options)).rejects.toThrow(message)
     })
 })
+
+describe('compression', () => {
+  test('ends where sweeps on the tensor end, and reports every sweep', async () => {
+    const x = single(noisy([70, 72, 74], 4, 0.1))
+    const options = { init: 'random', seed: 3, maxIterations: 60, tolerance: 0 } as const
+    const steps: number[] = []
+    const onProgress = ({ done, total }: { done: number; total?: number | undefined }) => {
+      expect(total).toBe(60)
+      steps.push(done)
+    }
+    const whole = await parafac(engine, x, 6, { ...options, compression: 'none' })
+    const found = await parafac(engine, x, 6, { ...options, onProgress })
+    expect(steps).toEqual(Array.from({ length: 60 }, (_, i) => i + 1))
+    expect(found.errors).toHaveLength(60)
+    // Errors of the core are told as those of the tensor.
+    expect(Math.abs(found.errors[40]! / found.relativeError - 1)).toBeLessThan(0.02)
+    expect(found.relativeError).toBeLessThan(1.005 * whole.relativeError)
+    const difference = relativeError(x, cpToTensor(found))
+    expect(Math.abs(difference / found.relativeError - 1)).toBeLessThan(1e-4)
+    expect(found.factors[0]!.data).not.toEqual(whole.factors[0]!.data)
+  })
+
+  test('leaves tensors that no small core holds alone', async () => {
+    const x = randomTensor([70, 72, 74], 8)
+    const options = { init: 'random', seed: 3, maxIterations: 20, tolerance: 0 } as const
+    const whole = await parafac(engine, x, 3, { ...options, compression: 'none' })
+    const found = await parafac(engine, x, 3, options)
+    expect(found.factors.map(({ data }) => data)).toEqual(whole.factors.map(({ data }) => data))
+  })
+
+  test('is one of two words', async () => {
+    const work = parafac(engine, randomTensor([3, 4, 5], 1), 2, { compression: 'always' as 'auto' })
+    await expect(work).rejects.toThrow("compression must be 'auto' or 'none'; got 'always'.")
+  })
+})
