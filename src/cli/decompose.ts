@@ -2,7 +2,7 @@ import { calibrationFeeds, type Decomposed, type DecomposeOptions, decompose } f
 import { FORM_NAMES, formatDecomposeInfo, parseBudget, parseRankPolicy } from '../compress/index.ts'
 import { fail } from '../core/index.ts'
 import type { Model } from '../graph/index.ts'
-import { checkWritable, loadModel, recordPath, StagedFiles, stageModel } from '../node/index.ts'
+import { checkWritable, loadModel, recordPath } from '../node/index.ts'
 import { formatMilliseconds, formatRecord } from '../report/index.ts'
 import { defineCommand } from './command.ts'
 import {
@@ -15,6 +15,7 @@ import {
   runtimeFor,
 } from './model-options.ts'
 import type { OptionValues } from './options.ts'
+import { writeResult } from './write-result.ts'
 
 const METHODS = ['auto', ...FORM_NAMES] as const
 const CP_STAGES = [3, 4, 5] as const
@@ -101,7 +102,12 @@ export const command = defineCommand({
       },
       runtime,
     )
-    await write(result, options, terminal.signal)
+    await writeResult(
+      output,
+      result,
+      terminal.signal,
+      info === undefined ? {} : { [info]: formatDecomposeInfo(result.info) },
+    )
     const milliseconds = performance.now() - started
     terminal.print({ output, record: recordPath(output), info: info ?? null, milliseconds, ...summary(result) }, () =>
       [
@@ -155,18 +161,6 @@ async function dataFor(options: Options, model: Model, signal: AbortSignal): Pro
     seed: options.seed,
     signal,
   })
-}
-
-async function write({ model, record, info }: Decomposed, options: Options, signal: AbortSignal): Promise<void> {
-  const files = new StagedFiles()
-  try {
-    await stageModel(files, model, options.output, { signal })
-    await files.writeText(recordPath(options.output), `${JSON.stringify(record, null, 2)}\n`)
-    if (options.info !== undefined) await files.writeText(options.info, formatDecomposeInfo(info))
-    files.commit()
-  } finally {
-    files.discard()
-  }
 }
 
 function summary({ record }: Decomposed) {

@@ -2,17 +2,7 @@ import type { FinetuneRecord, QatOptions } from '../api/index.ts'
 import { CALIBRATION_METHODS } from '../compress/index.ts'
 import { fail, WhittleError } from '../core/index.ts'
 import type { Dataset } from '../data/index.ts'
-import type { Model } from '../graph/index.ts'
-import {
-  checkWritable,
-  type FinetuneOptions,
-  finetune,
-  loadModel,
-  openDataset,
-  recordPath,
-  StagedFiles,
-  stageModel,
-} from '../node/index.ts'
+import { checkWritable, type FinetuneOptions, finetune, loadModel, openDataset, recordPath } from '../node/index.ts'
 import { formatMilliseconds, formatPercent, formatTable } from '../report/index.ts'
 import { type HistoryEntry, type LossTerm, type Optimizer, parseAugmentation, parseSchedule } from '../train/index.ts'
 import { defineCommand } from './command.ts'
@@ -26,6 +16,7 @@ import {
   runtimeFor,
 } from './model-options.ts'
 import type { OptionValues } from './options.ts'
+import { writeResult } from './write-result.ts'
 
 const OPTIONS = {
   output: { kind: 'text', short: 'o', value: 'OUT', about: 'the trained model', required: true },
@@ -144,7 +135,7 @@ export const command = defineCommand({
       },
       { evaluator },
     ).catch((error: unknown) => throwInterrupted(error, options.checkpoint))
-    await write(tuned, record, output, terminal.signal)
+    await writeResult(output, { model: tuned, record }, terminal.signal)
     const milliseconds = performance.now() - started
     const { plan: _, ...rest } = record
     terminal.print({ output, record: recordPath(output), ...rest, milliseconds }, () =>
@@ -269,17 +260,6 @@ async function evaluationFor({ evaluate, data, split }: Options): Promise<Datase
   if (evaluate !== undefined) return openDataset(evaluate)
   const isApart = hasParts(data) && split !== 'test'
   return isApart ? openDataset(data, { split: 'test' }).catch(() => undefined) : undefined
-}
-
-async function write(model: Model, record: FinetuneRecord, output: string, signal: AbortSignal): Promise<void> {
-  const files = new StagedFiles()
-  try {
-    await stageModel(files, model, output, { signal })
-    await files.writeText(recordPath(output), `${JSON.stringify(record, null, 2)}\n`)
-    files.commit()
-  } finally {
-    files.discard()
-  }
 }
 
 function describeEntry({ step, epoch, loss, accuracy, evaluation }: HistoryEntry): string {

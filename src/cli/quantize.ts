@@ -13,7 +13,7 @@ import {
 import { CALIBRATION_METHODS, type RollbackRecord } from '../compress/index.ts'
 import { fail } from '../core/index.ts'
 import type { Model } from '../graph/index.ts'
-import { checkWritable, loadModel, recordPath, StagedFiles, stageModel } from '../node/index.ts'
+import { checkWritable, loadModel, recordPath } from '../node/index.ts'
 import { formatMilliseconds, formatRecord, formatRollback } from '../report/index.ts'
 import { defineCommand } from './command.ts'
 import {
@@ -31,6 +31,7 @@ import { checkRollback, failedRollback, ROLLBACK_OPTIONS, readRollback, writeAmc
 import { isGuarded, quantizeForTarget, readTarget, TARGET_OPTIONS } from './target.ts'
 import type { Terminal } from './terminal.ts'
 import { checkWeightFormats, runWeightFormats, WEIGHT_FORMAT_OPTIONS } from './weight-formats.ts'
+import { writeResult } from './write-result.ts'
 
 const ACTIVATIONS = ['uint8', 'int8', 'int16', 'none'] as const
 const WEIGHTS = ['int8', 'int4'] as const
@@ -131,7 +132,7 @@ export const command = defineCommand({
         : within
       : await quantizeForTarget(model, settings, options, runtime)
     const rollback = within?.record.rollback
-    await write(result, output, terminal.signal)
+    await writeResult(output, result, terminal.signal)
     await writeQuantizeFiles(result, options, terminal)
     const milliseconds = performance.now() - started
     const head = { output, record: recordPath(output), milliseconds }
@@ -221,17 +222,6 @@ async function dataFor(options: Options, model: Model, signal: AbortSignal): Pro
     seed: options.seed,
     signal,
   })
-}
-
-async function write({ model, record }: Quantized, output: string, signal: AbortSignal): Promise<void> {
-  const files = new StagedFiles()
-  try {
-    await stageModel(files, model, output, { signal })
-    await files.writeText(recordPath(output), `${JSON.stringify(record, null, 2)}\n`)
-    files.commit()
-  } finally {
-    files.discard()
-  }
 }
 
 function summary({ record }: Quantized) {

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { replay } from '../api/index.ts'
 import { parseDecomposeInfo } from '../compress/index.ts'
-import { checkWritable, loadModel, recordPath, StagedFiles, stageModel, withFileErrors } from '../node/index.ts'
+import { checkWritable, loadModel, recordPath, withFileErrors } from '../node/index.ts'
 import { formatRecord } from '../report/index.ts'
 import { defineCommand } from './command.ts'
 import { INPUT_SHAPE_OPTION, readInputShapes, runtimeFor } from './model-options.ts'
+import { writeResult } from './write-result.ts'
 
 /** `whittle replay`. */
 export const command = defineCommand({
@@ -46,14 +47,7 @@ export const command = defineCommand({
       },
       await runtimeFor(options),
     )
-    const files = new StagedFiles()
-    try {
-      await stageModel(files, result.model, output, { signal: terminal.signal })
-      await files.writeText(recordPath(output), `${JSON.stringify(result.record, null, 2)}\n`)
-      files.commit()
-    } finally {
-      files.discard()
-    }
+    await writeResult(output, result, terminal.signal)
     const { before, after, layers, skips, warnings } = result.record
     terminal.print({ output, record: recordPath(output), before, after, layers, skips, warnings }, () =>
       [formatRecord(result.record), `Wrote ${output}, ${recordPath(output)}.`].join('\n\n'),

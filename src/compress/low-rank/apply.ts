@@ -1,7 +1,8 @@
 /** Applying a plan: computes the factors and edits a clone. Decides nothing. */
 import { checkAborted, fail, type TaskOptions } from '../../core/index.ts'
 import type { MatrixEngine } from '../../decompose/index.ts'
-import { cloneModel, type Model, modelHash, NameGenerator } from '../../graph/index.ts'
+import { cloneModel, type Model, NameGenerator } from '../../graph/index.ts'
+import { assertPlanFits } from '../check-plan.ts'
 import { findSites, type Site } from '../sites.ts'
 import { fitGroup } from './data-aware.ts'
 import { factorGroup } from './factor.ts'
@@ -46,7 +47,12 @@ export interface Applied {
  *   `ABORTED`.
  */
 export async function applyLowRank(model: Model, plan: LowRankPlan, context: ApplyContext): Promise<Applied> {
-  checkPlan(model, plan)
+  assertPlanFits(
+    model,
+    plan,
+    { method: 'low-rank', version: LOW_RANK_PLAN_VERSION },
+    plan.steps.map(({ site }) => site),
+  )
   const result = cloneModel(model)
   const names = new NameGenerator(result.graph)
   const sites = new Map(findSites(result).sites.map((site) => [site.name, site]))
@@ -90,26 +96,6 @@ export async function applyLowRank(model: Model, plan: LowRankPlan, context: App
     replaced.flatMap((site) => [site.weightName, site.biasName ?? site.weightName]),
   )
   return { model: result, outcomes }
-}
-
-function checkPlan(model: Model, plan: LowRankPlan): void {
-  if (plan.method !== 'low-rank' || plan.version !== LOW_RANK_PLAN_VERSION)
-    fail(
-      'PLAN_MISMATCH',
-      `A plan of method 'low-rank', version ${LOW_RANK_PLAN_VERSION}, is needed; got '${plan.method}', version ${plan.version}. Plan again.`,
-    )
-  const hash = modelHash(model)
-  if (plan.model !== hash)
-    fail(
-      'PLAN_MISMATCH',
-      `The plan was made for another model: it is for ${plan.model}, this one is ${hash}. Plan again.`,
-    )
-  const seen = new Set<string>()
-  for (const { site } of plan.steps) {
-    if (seen.has(site))
-      fail('PLAN_MISMATCH', `The plan names layer '${site}' twice; a layer is replaced once. Remove one of the steps.`)
-    seen.add(site)
-  }
 }
 
 function ranksOf(step: LowRankStep, variant: FormVariant): readonly unknown[] {

@@ -1,12 +1,5 @@
-/**
- * Applying a quantization plan: weights become integers behind DequantizeLinear, activations go through QuantizeLinear
- * and DequantizeLinear. Decides nothing. Names are those of onnxruntime.quantization.
- *
- * Two deviations from there: the DequantizeLinear of a bias has no zero point (WebGPU refuses it; it is 0 anyway), and
- * a value that a float node makes stays in float for float nodes that read it.
- */
-import { fail } from '../../core/index.ts'
-import { cloneModel, type Model, modelHash } from '../../graph/index.ts'
+import { cloneModel, type Model } from '../../graph/index.ts'
+import { assertPlanFits } from '../check-plan.ts'
 import { type ApplyQuantizeOptions, Emitter, type WeightOutcome } from './emit.ts'
 import { QUANTIZE_PLAN_VERSION, type QuantizePlan } from './step.ts'
 
@@ -46,27 +39,13 @@ function emitPlan(
   options: ApplyQuantizeOptions,
   form: 'integers' | 'floats',
 ): QuantizeApplied {
-  checkPlan(model, plan)
+  assertPlanFits(
+    model,
+    plan,
+    { method: 'quantize', version: QUANTIZE_PLAN_VERSION },
+    plan.steps.map(({ node }) => node),
+  )
   const emitter = new Emitter(cloneModel(model), plan, options, form)
   const outcomes = emitter.run()
   return { model: emitter.model, outcomes }
-}
-
-function checkPlan(model: Model, plan: QuantizePlan): void {
-  if (plan.method !== 'quantize' || plan.version !== QUANTIZE_PLAN_VERSION)
-    fail(
-      'PLAN_MISMATCH',
-      `A plan of method 'quantize', version ${QUANTIZE_PLAN_VERSION}, is needed; got '${plan.method}', version ${plan.version}. Plan again.`,
-    )
-  const hash = modelHash(model)
-  if (plan.model !== hash)
-    fail(
-      'PLAN_MISMATCH',
-      `The plan was made for another model: it is for ${plan.model}, this one is ${hash}. Plan again.`,
-    )
-  const seen = new Set<string>()
-  for (const { node } of plan.steps) {
-    if (seen.has(node)) fail('PLAN_MISMATCH', `The plan names node '${node}' twice. Remove one of the steps.`)
-    seen.add(node)
-  }
 }

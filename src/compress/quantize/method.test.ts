@@ -85,7 +85,7 @@ test('a plan for another model, method or version, and names that are not there,
   refused({ model: 'other' }).toThrow('The plan was made for another model: it is for other')
   refused({ method: 'low-rank' }).toThrow("A plan of method 'quantize', version 1, is needed; got 'low-rank'")
   refused({ version: 9 }).toThrow('version 9. Plan again.')
-  refused({ steps: [plan.steps[0], plan.steps[0]] }).toThrow("The plan names node 'conv' twice.")
+  refused({ steps: [plan.steps[0], plan.steps[0]] }).toThrow("The plan names layer 'conv' twice;")
   refused({ steps: [{ ...plan.steps[0], node: 'nobody' }] }).toThrow(
     "names node 'nobody', which the model does not have",
   )

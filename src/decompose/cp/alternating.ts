@@ -51,7 +51,7 @@ export interface SweepResult<T extends Reals> {
   readonly factors: readonly T[]
   readonly errors: number[]
   readonly converged: boolean
-  /** ‖X − X̂‖ / ‖X‖ of the factors, from the elements. */
+  /** ‖X − X̂‖ / ‖X‖ of the factors; from the elements where the last sweep's error is not certain enough. */
   readonly relativeError: number
 }
 

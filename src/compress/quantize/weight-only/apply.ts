@@ -1,14 +1,7 @@
 /** Applying a plan for weights alone: computes the integers and edits a clone. Decides nothing. */
 import { fail } from '../../../core/index.ts'
-import {
-  cloneModel,
-  GraphIndex,
-  liftOpset,
-  type Model,
-  modelHash,
-  NameGenerator,
-  type Node,
-} from '../../../graph/index.ts'
+import { cloneModel, GraphIndex, liftOpset, type Model, NameGenerator, type Node } from '../../../graph/index.ts'
+import { assertPlanFits } from '../../check-plan.ts'
 import { findSites } from '../../sites.ts'
 import { type Layer, tableLayer, WeightOnlyEmitter } from './emit.ts'
 import { applyFloat16, type ValueTypes } from './float16.ts'
@@ -40,7 +33,12 @@ const DYNAMIC_OPSET = 11
  *   missing; `NOT_FINITE`; `UNSUPPORTED` when the model's opset cannot be lifted.
  */
 export function applyWeightOnly(model: Model, plan: WeightOnlyPlan, types?: ValueTypes): WeightOnlyApplied {
-  checkPlan(model, plan)
+  assertPlanFits(
+    model,
+    plan,
+    { method: 'weight-only', version: 1 },
+    plan.steps.map(({ node }) => node),
+  )
   let result = lifted(cloneModel(model), plan)
   const { graph } = result
   const names = new NameGenerator(graph)
@@ -68,25 +66,6 @@ export function applyWeightOnly(model: Model, plan: WeightOnlyPlan, types?: Valu
     result = applyFloat16(result, { types: allTypes, islands, keepIo: plan.float16.keepIo })
   }
   return { model: result, outcomes }
-}
-
-function checkPlan(model: Model, plan: WeightOnlyPlan): void {
-  if (plan.method !== 'weight-only' || plan.version !== 1)
-    fail(
-      'PLAN_MISMATCH',
-      `A plan of method 'weight-only', version 1, is needed; got '${plan.method}', version ${plan.version}. Plan again.`,
-    )
-  const hash = modelHash(model)
-  if (plan.model !== hash)
-    fail(
-      'PLAN_MISMATCH',
-      `The plan was made for another model: it is for ${plan.model}, this one is ${hash}. Plan again.`,
-    )
-  const seen = new Set<string>()
-  for (const { node } of plan.steps) {
-    if (seen.has(node)) fail('PLAN_MISMATCH', `The plan names layer '${node}' twice; remove one of the steps.`)
-    seen.add(node)
-  }
 }
 
 function lifted(model: Model, { steps }: WeightOnlyPlan): Model {
