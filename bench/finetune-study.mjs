@@ -1,8 +1,9 @@
 // npm run study:finetune [-- --models resnet56-cifar10 --fractions 0.5,0.25 --methods tucker,spatial,cp --epochs 5]:
 // CIFAR-10 networks decomposed to a share of their MACs and fine-tuned, with and without the original as teacher.
-// Takes minutes per row; rows that out/study/finetune.json already has are not measured again.
+// Takes minutes per row; rows that out/study/finetune.json already has are not measured again, and a row that was
+// interrupted goes on from its last checkpoint.
 // A model is a file of the shared models, or a path to an .onnx file such as that of examples/vgg16-cifar10.
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import {
@@ -64,7 +65,10 @@ for (const name of values.models.split(',')) {
   let moments
   let before
   for (const fraction of values.fractions.split(',').map(Number))
-    for (const method of values.methods.split(','))
+    for (const method of values.methods.split(',')) {
+      let small
+      let record
+      let decomposed
       for (const teacher of values.teachers.split(',')) {
         const about = {
           model: basename(path, '.onnx'),
@@ -81,8 +85,11 @@ for (const name of values.models.split(',')) {
         before ??= await top1Of(original)
         moments ??= await collectSiteMoments(original, feeds, {}, runtime)
         const budget = { metric: 'macs', fraction }
-        const { model: small, record } = await decompose(original, { method, align, budget, moments }, runtime)
-        const decomposed = await top1Of(small)
+        if (small === undefined) {
+          ;({ model: small, record } = await decompose(original, { method, align, budget, moments }, runtime))
+          decomposed = await top1Of(small)
+        }
+        const checkpoint = join(FOLDER, 'finetune', Object.values(about).join('-'))
         const { model: tuned, record: tuning } = await finetune(
           small,
           {
@@ -95,9 +102,12 @@ for (const name of values.models.split(',')) {
             lr,
             schedule: { kind: 'cosine', warmup: 0.05 },
             augmentation: { crop: 4, flip: true },
+            checkpoint,
+            resume: true,
           },
           runtime,
         )
+        rmSync(checkpoint, { recursive: true, force: true })
         const row = {
           ...about,
           macs: record.after.macs / record.before.macs,
@@ -110,6 +120,7 @@ for (const name of values.models.split(',')) {
         keep(row)
         console.error(JSON.stringify(row))
       }
+    }
 }
 
 const percent = (share) => (100 * share).toFixed(2)
