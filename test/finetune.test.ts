@@ -56,8 +56,29 @@ describe('whittle finetune', () => {
     )
     expect(evaluated).toContain(String(top1.after))
     const wrong = await whittle(folder, `finetune ${original} -o x.onnx --data ${pictures} --qat-rate 2`.split(' '))
-    expect(wrong.stderr).toContain('Option --qat-rate: is about training with rounding. Add --qat int8, w4a8 or w4a4.')
+    expect(wrong.stderr).toContain('Option --qat-rate: is about training with rounding. Add --qat.')
     expect(wrong.code).toBe(1)
+  })
+
+  it('trains as a configuration of AMCT says, and names the place of what is wrong in it', async () => {
+    const text = 'retrain_data_quant_config { ulq_quantize { dst_type: INT4 } }\n'
+    const weights = 'retrain_weight_quant_config { arq_retrain { dst_type: INT4 } }\n'
+    writeFileSync(join(folder, 'retrain.cfg'), `${text}${weights}quant_skip_layers: "linear"\n`)
+    writeFileSync(join(folder, 'wrong.cfg'), `${text}${weights}quant_skip_layers: "nowhere"\n`)
+    const command = `finetune ${original} -o configured.onnx --data ${pictures} --batch 25 --steps 1 --evaluate none`
+    const run = (...args: string[]) =>
+      whittle(folder, [...command.split(' '), '--preprocess', 'imagenet', '--json', '--qat', ...args])
+    const { stdout, stderr, code } = await run('--config', 'retrain.cfg')
+    expect([code, stderr.includes('whittle:')]).toEqual([0, false])
+    const { layers, skips } = JSON.parse(stdout) as FinetuneRecord
+    expect(layers).toHaveLength(19)
+    expect(layers.every(({ method }) => method.includes('4 bits'))).toBe(true)
+    expect(skips.some(({ reason }) => reason.includes('configuration'))).toBe(true)
+    const wrong = await run('--config', 'wrong.cfg')
+    expect(wrong.code).toBe(1)
+    expect(wrong.stderr).toMatch(/wrong\.cfg:3:\d+: .*nowhere/)
+    const both = await run('--config', 'retrain.cfg', '--qat-algorithm', 'lsq')
+    expect(both.stderr).toContain('Option --qat-algorithm: retrain.cfg says it for each layer, and something else.')
   })
 
   it('wins back accuracy of a decomposed ResNet-20 from its original, without leaving anything of training', async () => {

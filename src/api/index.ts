@@ -21,6 +21,7 @@ export { type FinetuneRecord, finetune, type TrainingRuntime, type Tuned, type T
 export { type InspectedLayer, type InspectedValue, type Inspection, type InspectOptions, inspect } from './inspect.ts'
 export { prepareModel } from './prepare.ts'
 export { type QatBits, type QatOptions, startQat, type TrainedQuantized, trainQuantized } from './qat.ts'
+export { type ConfiguredQat, configureQat } from './qat-config.ts'
 export {
   finishQuantization,
   planFrom,

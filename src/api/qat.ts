@@ -23,7 +23,7 @@ import {
   type QuantizerOptions,
 } from '../retrain/index.ts'
 import type { FinetuneOptions, FinetuneRuntime } from '../train/index.ts'
-import { calibrateModel } from './calibrate.ts'
+import { type CalibrateOptions, calibrateModel } from './calibrate.ts'
 import { calibrationFeeds, QUANTIZATION_SAMPLES } from './calibration.ts'
 import { assertSomeLayer, prepareForTraining } from './quantize-prepare.ts'
 import { optionsForTarget } from './target.ts'
@@ -36,8 +36,9 @@ export interface QatOptions
   extends QuantizerOptions,
     Pick<
       QuantizePlanOptions,
-      'only' | 'skip' | 'perChannel' | 'reduceRange' | 'activationsSymmetric' | 'target' | 'tensors'
-    > {
+      'only' | 'skip' | 'excluded' | 'perChannel' | 'reduceRange' | 'activationsSymmetric' | 'target' | 'tensors'
+    >,
+    Pick<CalibrateOptions, 'calibrations' | 'ranges'> {
   /** `int8` (default): 8 bits each; `w4a8`: weights of 4 bits; `w4a4`: activations too. */
   readonly bits?: QatBits | undefined
   /** Type of activations; default uint8. Fewer bits than its own are stored in it. */
@@ -48,6 +49,8 @@ export interface QatOptions
   readonly own?: TargetName | undefined
   /** Bits of layers that read the network's inputs or give its outputs; default 8, as in the LSQ paper. */
   readonly edgeBits?: number | undefined
+  /** Choices for the weights of single layers, by name: what `quantize` calls `layers`. They count before `edgeBits`. */
+  readonly weightChoices?: ReadonlyMap<string, LayerChoice> | undefined
   /** How the ranges that training starts from are found; default `mse`. */
   readonly calibration?: CalibrationMethod | CalibratorOptions | undefined
   /** Training samples to calibrate on; default 256. */
@@ -78,9 +81,11 @@ export async function startQat(
 ): Promise<QuantizedStart & { readonly warnings: readonly string[] }> {
   const { signal, onProgress, seed = 0 } = options
   const { options: planOptions, warnings } = await forTarget(planOptionsOf(qat, seed), qat, runtime, signal)
-  const types = [planOptions.activations!, planOptions.weights!]
+  const single = [...(qat.weightChoices?.values() ?? []), ...(qat.tensors?.values() ?? [])]
+  const chosen = single.flatMap(({ type, quantization }) => [type, quantization?.type])
+  const types = [planOptions.activations, planOptions.weights, ...chosen].filter((type) => type !== undefined)
   const prepared = await prepareForTraining(model, { types, signal }, runtime)
-  const { calibration = 'mse', calibrationSamples: limit = QUANTIZATION_SAMPLES } = qat
+  const { calibration = 'mse', calibrations, ranges, calibrationSamples: limit = QUANTIZATION_SAMPLES } = qat
   const dataset = await options.data
   const feeds = calibrationFeeds(prepared.model, dataset, { ...options, limit, seed })
   const perChannel = prepared.allowsPerChannel ? planOptions.perChannel : false
@@ -90,7 +95,7 @@ export async function startQat(
   const calibrated = await calibrateModel(
     prepared.model,
     all,
-    { calibration, data: feeds, signal, onProgress },
+    { calibration, calibrations, ranges, data: feeds, signal, onProgress },
     runtime,
   )
   const plan = planQuantize(prepared.model, all, { shapes, ranges: calibrated.ranges, signal })
@@ -121,10 +126,10 @@ function planOptionsOf(qat: QatOptions, seed: number): QuantizePlanOptions {
   const { bits = 'int8', activations = 'uint8', weightType: weights = 'int8', calibration = 'mse' } = qat
   if (!Object.hasOwn(BITS, bits))
     fail('INVALID_ARGUMENT', `Option qat: bits must be one of ${Object.keys(BITS).join(', ')}; got '${String(bits)}'.`)
-  const { only, skip, perChannel, reduceRange, activationsSymmetric, target, tensors } = qat
+  const { only, skip, excluded, perChannel, reduceRange, activationsSymmetric, target, tensors } = qat
   const method = typeof calibration === 'string' ? calibration : calibration.method
   return {
-    ...{ only, skip, perChannel, reduceRange, activationsSymmetric, target, tensors, seed },
+    ...{ only, skip, excluded, perChannel, reduceRange, activationsSymmetric, target, tensors, seed },
     activations,
     activationBits: Math.min(BITS[bits].activations, INTEGER_TYPES[activations].bits),
     weights,
@@ -137,10 +142,10 @@ function planOptionsOf(qat: QatOptions, seed: number): QuantizePlanOptions {
 function edgesOf(
   model: Model,
   options: QuantizePlanOptions,
-  { edgeBits = 8, tensors: given, bits = 'int8' }: QatOptions,
+  { edgeBits = 8, tensors: given, weightChoices = new Map(), bits = 'int8' }: QatOptions,
   shapes: QuantizedStart['shapes'],
 ): Pick<QuantizePlanOptions, 'layers' | 'tensors'> {
-  if (bits === 'int8') return given ? { tensors: given } : {}
+  if (bits === 'int8') return { layers: weightChoices, tensors: given }
   const found = findQuantizable(model, shapes, options)
   const { first, last } = endsOf(model, found)
   const roots = new Map(found.tensors.map(({ name, sharedWith }) => [name, sharedWith ?? name]))
@@ -152,6 +157,7 @@ function edgesOf(
     for (const input of node.inputs)
       tensors.set(roots.get(input) ?? input, { bits: Math.min(edgeBits, INTEGER_TYPES[options.activations!].bits) })
   }
+  for (const [name, choice] of weightChoices) layers.set(name, choice)
   for (const [name, choice] of given ?? []) tensors.set(name, choice)
   return { layers, tensors }
 }

@@ -16,6 +16,7 @@ import {
   runtimeFor,
 } from './model-options.ts'
 import type { OptionValues } from './options.ts'
+import { withQatConfiguration } from './quantize-files.ts'
 import { writeResult } from './write-result.ts'
 
 const OPTIONS = {
@@ -67,7 +68,8 @@ const OPTIONS = {
   qat: {
     kind: 'text',
     value: 'int8|w4a8|w4a4',
-    about: 'train with rounding and write integers: 8 bits each, weights of 4, or both of 4',
+    bare: 'int8',
+    about: 'train with rounding and write integers: 8 bits each (default), weights of 4, or both of 4',
   },
   'qat-algorithm': {
     kind: 'text',
@@ -81,6 +83,12 @@ const OPTIONS = {
     about: 'how the ranges are found that training starts from (default mse)',
   },
   'qat-rate': { kind: 'number', value: 'FACTOR', least: 0, about: 'learning rate of ranges over that of weights' },
+  config: {
+    kind: 'text',
+    value: 'FILE',
+    about:
+      'with --qat: which layers, bits and ranges; AMCT’s configuration of retraining, JSON or .cfg, or what quantize reads',
+  },
   workers: { kind: 'count', value: 'N', least: 0, about: 'threads that prepare samples (default 1)' },
 } as const
 
@@ -103,6 +111,10 @@ export const command = defineCommand({
       'weights and activations of 4 bits, trained to be',
     ],
     [
+      'whittle finetune model.onnx -o int8.onnx --data cifar10:./cifar10 --preprocess imagenet --qat --config retrain.cfg',
+      'as a configuration of AMCT says',
+    ],
+    [
       'whittle finetune net.onnx -o out.onnx --data cifar10:./cifar10 --epochs 60 --lr 0.1 --augment crop=4,flip --checkpoint ./run --resume',
       'a long run that goes on where it was interrupted',
     ],
@@ -119,11 +131,12 @@ export const command = defineCommand({
     if (!evaluation) terminal.note('No samples to evaluate on: the last weights are kept. Give --evaluate DATA.')
     if (!evaluation && options.patience !== undefined)
       fail('INVALID_ARGUMENT', 'Option --patience: needs data to evaluate on, and there are none. Add --evaluate DATA.')
-    const { evaluator } = await runtimeFor(options)
+    const runtime = await runtimeFor(options)
     const { model: tuned, record } = await finetune(
       model,
       {
         ...settings,
+        qat: settings.qat && (await withQatConfiguration(model, settings.qat, options, runtime, terminal)),
         loss: lossOf(options, data.hasLabels),
         data,
         evaluation,
@@ -133,7 +146,7 @@ export const command = defineCommand({
         onProgress: terminal.onProgress,
         onEntry: (entry) => terminal.note(describeEntry(entry)),
       },
-      { evaluator },
+      runtime,
     ).catch((error: unknown) => throwInterrupted(error, options.checkpoint))
     await writeResult(output, { model: tuned, record }, terminal.signal)
     const milliseconds = performance.now() - started
@@ -153,7 +166,9 @@ function throwInterrupted(error: unknown, checkpoint: string | undefined): never
 }
 
 /** Options that need no file, so that mistakes in them show at once. */
-function readSettings(options: Options): Omit<FinetuneOptions, 'data'> {
+function readSettings(
+  options: Options,
+): Omit<FinetuneOptions, 'data' | 'qat'> & { readonly qat: QatOptions | undefined } {
   if (options.resume && options.checkpoint === undefined)
     fail('INVALID_ARGUMENT', 'Option --resume: needs the folder of the checkpoints; add --checkpoint DIR.')
   if (options.epochs !== undefined && options.steps !== undefined)
@@ -194,11 +209,10 @@ function readSettings(options: Options): Omit<FinetuneOptions, 'data'> {
 /** Quantization-aware training, where it was asked for. */
 function qatOf(options: Options): QatOptions | undefined {
   const { qat } = options
-  const given = ['qat-algorithm', 'qat-weights', 'qat-calibration', 'qat-rate'] as const
+  const given = ['qat-algorithm', 'qat-weights', 'qat-calibration', 'qat-rate', 'config'] as const
   const extra = given.find((name) => options[name] !== undefined)
   if (qat === undefined) {
-    if (extra !== undefined)
-      fail('INVALID_ARGUMENT', `Option --${extra}: is about training with rounding. Add --qat int8, w4a8 or w4a4.`)
+    if (extra !== undefined) fail('INVALID_ARGUMENT', `Option --${extra}: is about training with rounding. Add --qat.`)
     return undefined
   }
   return {
@@ -207,8 +221,8 @@ function qatOf(options: Options): QatOptions | undefined {
     weights: oneOf('qat-weights', options['qat-weights'], ['arq', 'ulq', 'lsq']),
     calibration: oneOf('qat-calibration', options['qat-calibration'], CALIBRATION_METHODS),
     rangeRate: options['qat-rate'],
-    target: 'node-cpu',
-    own: 'node-cpu',
+    // A configuration file says itself what is written.
+    ...(options.config === undefined ? { target: 'node-cpu', own: 'node-cpu' } : { target: 'onnx' }),
   }
 }
 

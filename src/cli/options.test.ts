@@ -13,6 +13,16 @@ const specs = {
 const parse = (...args: string[]) => parseOptions(args, specs)
 
 describe('parseOptions', () => {
+  it('reads options that may stand alone', () => {
+    const own = { ...specs, qat: { kind: 'text', value: 'BITS', bare: 'int8', about: 'bits' } } as const
+    const read = (...args: string[]) => parseOptions(args, own)
+    expect(read('m.onnx', '--qat').values.qat).toBe('int8')
+    expect(read('--qat', '--output', 'x.onnx').values).toMatchObject({ qat: 'int8', output: 'x.onnx' })
+    expect(read('--qat', 'w4a4', 'm.onnx')).toMatchObject({ positionals: ['m.onnx'], values: { qat: 'w4a4' } })
+    expect(read('--qat=w4a8').values.qat).toBe('w4a8')
+    expect(read().values.qat).toBeUndefined()
+  })
+
   it('reads positionals, short and long options, lists and numbers', () => {
     const { positionals, values } = parse(
       'm.onnx',

@@ -14,6 +14,8 @@ export interface OptionSpec {
   /** One line for the help. */
   readonly about: string
   readonly required?: boolean
+  /** Of a text: what the option alone means, without a value behind it. */
+  readonly bare?: string
   /** Least value of a number; default 1 for counts. */
   readonly least?: number
 }
@@ -62,7 +64,7 @@ export function parseOptions<S extends OptionSpecs>(
       ...(short === undefined ? {} : { short }),
     }
   const { values, positionals, tokens } = parseArgs({
-    args: [...args],
+    args: withBareValues(args, specs),
     options,
     strict: false,
     allowPositionals: true,
@@ -89,6 +91,16 @@ export function parseOptions<S extends OptionSpecs>(
   const read: Record<string, unknown> = {}
   for (const [name, spec] of Object.entries(specs)) read[name] = readValue(name, spec, values[name])
   return { positionals, values: read as OptionValues<S> }
+}
+
+/** What options that may stand alone mean, written out where nothing follows them but another option. */
+function withBareValues(args: readonly string[], specs: OptionSpecs): string[] {
+  const end = args.includes('--') ? args.indexOf('--') : args.length
+  return args.map((arg, at) => {
+    const bare = arg.startsWith('--') && Object.hasOwn(specs, arg.slice(2)) ? specs[arg.slice(2)]!.bare : undefined
+    const next = args[at + 1]
+    return at < end && bare !== undefined && (next === undefined || /^-[^\d]/.test(next)) ? `${arg}=${bare}` : arg
+  })
 }
 
 /** Throws for required options without value; apart from parsing, so that `--help` works without them. */
@@ -128,7 +140,8 @@ function flagOf(name: string, { short }: OptionSpec): string {
 export function describeOptions(specs: OptionSpecs): string {
   const entries = Object.entries(specs).map(([name, spec]): [string, string] => {
     const short = spec.short === undefined ? '    ' : `-${spec.short}, `
-    const value = spec.kind === 'flag' ? '' : ` ${spec.value ?? 'TEXT'}`
+    const shown = spec.value ?? 'TEXT'
+    const value = spec.kind === 'flag' ? '' : spec.bare === undefined ? ` ${shown}` : ` [${shown}]`
     return [`  ${short}--${name}${value}`, spec.about]
   })
   const width = Math.max(...entries.map(([flag]) => flag.length))

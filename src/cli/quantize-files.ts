@@ -1,6 +1,13 @@
 /** Files of other tools around `whittle quantize`: configurations that it reads, records that it writes. */
 import { readFileSync } from 'node:fs'
-import { configureQuantization, type Quantized, type QuantizeOptions, type Runtime } from '../api/index.ts'
+import {
+  configureQat,
+  configureQuantization,
+  type QatOptions,
+  type Quantized,
+  type QuantizeOptions,
+  type Runtime,
+} from '../api/index.ts'
 import type { QuantizePlan } from '../compress/index.ts'
 import { fail } from '../core/index.ts'
 import { overridesFromPlan, recordFromPlan, writeAmctRecord, writeTensorQuantOverrides } from '../formats/index.ts'
@@ -45,9 +52,38 @@ export async function withConfiguration<S extends QuantizeOptions>(
   for (const warning of warnings) terminal.note(warning)
   if (Object.keys(qat).length > 0)
     terminal.note(
-      `${path} is a configuration of retraining; here its layers and bits count. Train with: whittle finetune --qat.`,
+      `${path} is a configuration of retraining; here its layers and bits count. Train with: whittle finetune --qat --config ${path}.`,
     )
   return { ...settings, ...configured }
+}
+
+/**
+ * Options of quantization-aware training with those of the file of `--config` added.
+ *
+ * @throws WhittleError `INVALID_ARGUMENT` for options that the file decides about.
+ */
+export async function withQatConfiguration(
+  model: Model,
+  qat: QatOptions,
+  { config: path }: { readonly config?: string | undefined },
+  runtime: Runtime,
+  terminal: Pick<Terminal, 'note' | 'signal'>,
+): Promise<QatOptions> {
+  if (path === undefined) return qat
+  const text = withFileErrors('read', path, () => readFileSync(path, 'utf8'))
+  const { qat: configured, warnings } = await configureQat(model, text, path, qat, runtime, terminal.signal)
+  for (const warning of warnings) terminal.note(warning)
+  const decided = Object.values(configured.layers ?? {})
+  for (const [name, own] of [
+    ['algorithm', qat.algorithm],
+    ['weights', qat.weights],
+  ] as const)
+    if (own !== undefined && decided.some((layer) => layer[name] !== undefined && layer[name] !== own))
+      fail(
+        'INVALID_ARGUMENT',
+        `Option --qat-${name}: ${path} says it for each layer, and something else. Leave the option out, or the file.`,
+      )
+  return configured
 }
 
 /** Writes the files of `--record` and `--overrides`. */
