@@ -1,13 +1,17 @@
-// Compiles src/ into dist/: three projects (core, web, node), each with only the globals of its platform, one output.
+// Compiles src/ into dist/: three projects (core, web, node), each with only the globals of its platform, one output; the
+// command is bundled.
 // Does nothing when no source changed since the last build.
 import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
+import { bundleCommand, ROLLDOWN_VERSION } from './bundle-command.mjs'
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)))
 const DIST = join(ROOT, 'dist')
+/** Checked like everything else, but written by the bundler. */
+const COMMAND = join(DIST, 'cli')
 const STAMP = join(ROOT, '.cache', 'build.txt')
 const PROJECTS = ['tsconfig.core.json', 'tsconfig.web.json', 'tsconfig.node.json']
 
@@ -21,11 +25,11 @@ function filesUnder(folder) {
 
 /** A hash over everything that the build reads. */
 function fingerprint() {
-  const hash = createHash('sha256').update(ts.version)
+  const hash = createHash('sha256').update(ts.version).update(ROLLDOWN_VERSION)
   const inputs = [
     ...filesUnder(join(ROOT, 'src')).filter((path) => !path.endsWith('.test.ts')),
     ...['tsconfig.base.json', 'package.json', ...PROJECTS].map((name) => join(ROOT, name)),
-    fileURLToPath(import.meta.url),
+    ...['build.mjs', 'bundle-command.mjs'].map((name) => join(ROOT, 'scripts', name)),
   ]
   for (const path of inputs) hash.update(path).update('\0').update(readFileSync(path)).update('\0')
   return hash.digest('hex')
@@ -65,7 +69,10 @@ function compile(name, outputs, host) {
     const source = program.getSourceFile(path)
     diagnostics.push(...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source))
     if (source.isDeclarationFile) continue
-    const emitted = program.emit(source, (output, text) => outputs.set(resolve(output), text))
+    const emitted = program.emit(source, (output, text) => {
+      const path = resolve(output)
+      if (!path.startsWith(COMMAND + sep)) outputs.set(path, text)
+    })
     diagnostics.push(...emitted.diagnostics)
   }
   return describeDiagnostics(diagnostics)
@@ -76,28 +83,28 @@ function compile(name, outputs, host) {
  *
  * @returns a line per problem; empty when dist/ is good.
  */
-export function build({ force = false } = {}) {
+export async function build({ force = false } = {}) {
   const wanted = fingerprint()
   if (!force && existsSync(STAMP) && readFileSync(STAMP, 'utf8') === wanted && existsSync(DIST)) return []
   const outputs = new Map()
   const host = sharedHost()
   const problems = PROJECTS.flatMap((name) => compile(name, outputs, host))
   if (problems.length > 0) return [...new Set(problems)]
+  for (const [path, text] of await bundleCommand(ROOT, COMMAND)) outputs.set(path, text)
   for (const path of filesUnder(DIST)) if (!outputs.has(path)) rmSync(path)
   for (const [path, text] of outputs) {
     if (existsSync(path) && readFileSync(path, 'utf8') === text) continue
     mkdirSync(dirname(path), { recursive: true })
     writeFileSync(path, text)
   }
-  const command = join(DIST, 'cli', 'main.js')
-  if (existsSync(command)) chmodSync(command, 0o755)
+  chmodSync(join(COMMAND, 'main.js'), 0o755)
   mkdirSync(dirname(STAMP), { recursive: true })
   writeFileSync(STAMP, wanted)
   return []
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const problems = build({ force: process.argv.includes('--force') })
+  const problems = await build({ force: process.argv.includes('--force') })
   for (const problem of problems) console.error(problem)
   process.exitCode = problems.length > 0 ? 1 : 0
 }

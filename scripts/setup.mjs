@@ -56,7 +56,7 @@ export async function setup() {
     stop(`Node ${NODE_NEEDED.join('.')} or later is needed; this is ${process.versions.node}.`)
   if (!isInstalled()) install()
   const { build } = await import('./build.mjs')
-  const problems = build()
+  const problems = await build()
   if (problems.length > 0) stop(`${problems.join('\n')}\nThe build failed.`)
 }
 

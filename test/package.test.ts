@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { encodeModel } from '../src/onnx/index.ts'
 import { buildOnce } from './support/command.ts'
@@ -42,6 +42,15 @@ beforeAll(() => {
   writeFileSync(join(project, 'model.onnx'), encodeModel(smallNetwork()))
 })
 
+/** Module hooks that print every address a module is read from. */
+const LOAD_HOOK = `
+  import { writeSync } from 'node:fs'
+  export async function load(url, context, next) {
+    writeSync(2, 'read ' + url + '\\n')
+    return next(url, context)
+  }
+`
+
 function runScript(source: string): string {
   writeFileSync(join(project, 'script.mjs'), source)
   return execFileSync(process.execPath, ['script.mjs'], { cwd: project, encoding: 'utf8' })
@@ -78,6 +87,23 @@ describe('the packed package', () => {
       console.log(encodeModel(model).byteLength < encodeModel(original).byteLength)
     `)
     expect(output.trim()).toBe('true')
+  })
+
+  it('has a command that is bundled: it starts from a few files and reads none of the library', () => {
+    const main = join('node_modules', 'whittle-nn', 'dist', 'cli', 'main.js')
+    writeFileSync(join(project, 'hook.mjs'), LOAD_HOOK)
+    const register = `data:text/javascript,${encodeURIComponent(`import { register } from 'node:module'; register('./hook.mjs', ${JSON.stringify(pathToFileURL(join(project, 'script.mjs')))})`)}`
+    const { stderr, status } = spawnSync(
+      process.execPath,
+      ['--import', register, main, 'quantize', 'model.onnx', '--activations', 'none', '-o', 'integers.onnx'],
+      { cwd: project, encoding: 'utf8' },
+    )
+    expect([status, stderr.includes('whittle:')]).toEqual([0, false])
+    const read = [...stderr.matchAll(/^read (.*)$/gm)].map(([, url]) => url!).filter((url) => url.includes('/dist/'))
+    const own = read.filter((url) => /\/dist\/cli\/[^/]+\.js$/.test(url))
+    expect(own.length).toBeGreaterThan(3)
+    expect(own.length).toBeLessThan(40)
+    expect(read.filter((url) => /\/(whittle-nn|whittle)\/dist\/(?!cli)/.test(url))).toEqual([])
   })
 
   it('says in one line what to install when ONNX Runtime is missing', () => {
