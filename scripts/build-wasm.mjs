@@ -15,6 +15,7 @@ const MODULES = Object.entries({
   triangle: 'decompose',
   tridiagonal: 'decompose',
   panels: 'tensor',
+  passes: 'tensor',
   histogram: 'compress/quantize/calibration',
 }).map(([name, folder]) => ({
   name: `${name.toUpperCase()}_WASM`,

@@ -1,7 +1,9 @@
 /** Making, checking and rearranging row-major matrices. */
 import { fail } from '../core/index.ts'
-import { Tensor, transposeTensor } from '../tensor/index.ts'
+import { sumOfSquares, Tensor, transposeTensor } from '../tensor/index.ts'
 import type { Matrix, Matrix64 } from './matrix.ts'
+
+export { sumOfSquares } from '../tensor/index.ts'
 
 /** A zero float64 matrix `[rows, cols]`. */
 export function zeros64(rows: number, cols: number): Matrix64 {
@@ -105,41 +107,6 @@ export function checkFinite(data: Float32Array | Float64Array, what: string): vo
     'NOT_FINITE',
     `${what}: all elements must be finite numbers; element ${index} is ${data[index]}. Check where the values come from.`,
   )
-}
-
-/** Numbers that long sums look at at a time. */
-const PIECE = 8192
-
-/**
- * Σ x² in float64; may overflow for elements beyond 1e154.
- *
- * @internal
- */
-export function sumOfSquares(data: Float32Array | Float64Array): number {
-  if (data.length <= PIECE) return sumOfSquaredPiece(data, data.length)
-  // A copy of each piece is quicker than reading element by element what is not in the cache.
-  const piece = new Float64Array(PIECE)
-  let sum = 0
-  for (let from = 0; from < data.length; from += PIECE) {
-    const end = Math.min(data.length, from + PIECE)
-    piece.set(data.subarray(from, end))
-    sum += sumOfSquaredPiece(piece, end - from)
-  }
-  return sum
-}
-
-function sumOfSquaredPiece(data: Float32Array | Float64Array, length: number): number {
-  // Four sums: shorter dependency chains, and smaller rounding errors.
-  let [a, b, c, d] = [0, 0, 0, 0]
-  const whole = length - (length % 4)
-  for (let i = 0; i < whole; i += 4) {
-    a += data[i]! * data[i]!
-    b += data[i + 1]! * data[i + 1]!
-    c += data[i + 2]! * data[i + 2]!
-    d += data[i + 3]! * data[i + 3]!
-  }
-  for (let i = whole; i < length; i++) a += data[i]! * data[i]!
-  return a + b + (c + d)
 }
 
 /** Sum of the diagonal of a square matrix. */

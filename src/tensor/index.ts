@@ -55,6 +55,7 @@ export {
 export { moveaxis, transposeTensor } from './permute.ts'
 export { type RandomTensorOptions, randomCp, randomTensor, randomTt, randomTucker } from './random-tensors.ts'
 export type { RankOptions, RankRounding, RankRule } from './rank-rules.ts'
+export { sumOfSquares } from './sum-of-squares.ts'
 export { fromNumbers, sizeOf, Tensor, toFloat32, toFloat64 } from './tensor.ts'
 export {
   type TtMatrix,

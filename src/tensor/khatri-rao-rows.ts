@@ -1,5 +1,6 @@
 /** Rows of a Khatri–Rao product, some at a time, so that those who need them once need not keep them all. */
 import { panelKernel } from './panel-kernel.ts'
+import { passKernel } from './pass-kernel.ts'
 import type { Reals } from './reals.ts'
 
 /** A matrix `[rows, rank]`, row-major. */
@@ -72,26 +73,40 @@ function times(a: Float64Array, b: Reals, start: number, out: Float64Array): voi
 type RowScaler = (factors: Float64Array, begin: number, count: number, row: number) => void
 
 /** In WebAssembly for float32 matrices that fit into its memory, which this fills; nothing else may, until the end. */
-function rowScaler({ data }: FactorRows, out: Reals, rank: number): RowScaler {
+function rowScaler(last: FactorRows, out: Reals, rank: number): RowScaler {
+  const { data } = last
   if (data instanceof Float32Array && out instanceof Float32Array && rank > 0) {
-    const { left, rows32, scaled32, scale } = panelKernel()
-    const most = Math.floor(scaled32.length / rank)
-    if (data.length <= rows32.length && most > 0 && rank <= left.length) {
-      rows32.set(data)
-      return (factors, begin, count, row) => {
-        left.set(factors)
-        for (let done = 0; done < count; done += most) {
-          const part = Math.min(most, count - done)
-          scale(begin + done, part, rank)
-          out.set(scaled32.subarray(0, part * rank), (row + done) * rank)
-        }
-      }
-    }
+    const inFloat64 = maybeKernelScaler(data, out, rank)
+    if (inFloat64) return inFloat64
   }
   return (factors, begin, count, row) => {
     for (let k = 0; k < count; k++) {
       const [from, to] = [(begin + k) * rank, (row + k) * rank]
       for (let r = 0; r < rank; r++) out[to + r] = factors[r]! * data[from + r]!
+    }
+  }
+}
+
+function maybeKernelScaler(data: Float32Array, out: Float32Array, rank: number): RowScaler | undefined {
+  const { left, rows32, scaled32, scale } = panelKernel()
+  const most = Math.floor(scaled32.length / rank)
+  if (data.length > rows32.length || most === 0 || rank > left.length) return undefined
+  rows32.set(data)
+  const single = passKernel()
+  const fits = data.length <= single.input.length && rank <= single.factors.length
+  const mostSingle = Math.floor(single.output.length / rank)
+  if (fits) single.input.set(data)
+  return (factors, begin, count, row) => {
+    // The product of two float32 numbers is exact in float64: rounded once, it is the product in float32.
+    const isSingle = fits && factors.every((factor) => Math.fround(factor) === factor)
+    if (isSingle) single.factors.set(factors)
+    else left.set(factors)
+    const [step, from] = isSingle ? [mostSingle, single.output] : [most, scaled32]
+    for (let done = 0; done < count; done += step) {
+      const part = Math.min(step, count - done)
+      if (isSingle) single.scale(begin + done, part, rank)
+      else scale(begin + done, part, rank)
+      out.set(from.subarray(0, part * rank), (row + done) * rank)
     }
   }
 }

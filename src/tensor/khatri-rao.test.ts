@@ -80,3 +80,32 @@ test.each([
   expect(data).toHaveLength(m * n * rank)
   expect(data.findIndex((value, at) => value !== Math.fround(Number(wide.data[at])))).toBe(-1)
 })
+
+test('products of float32 matrices are rounded once, however many matrices and weights there are', () => {
+  const matrices = [
+    [3, 50],
+    [7, 50],
+    [40, 50],
+  ].map((shape, seed) => randomTensor(shape, seed))
+  const weights = randomTensor([50], 9)
+  for (const [chosen, scale] of [
+    [matrices.slice(1), undefined],
+    [matrices.slice(1), weights],
+    [matrices, undefined],
+  ] as const) {
+    const { data } = khatriRao(chosen, { weights: scale })
+    let wrong = 0
+    for (let at = 0; at < data.length; at++) {
+      let product = scale ? Number(scale.data[at % 50]) : 1
+      let row = Math.floor(at / 50)
+      const factors = chosen.toReversed().map((matrix) => {
+        const value = Number(matrix.data[(row % matrix.shape[0]!) * 50 + (at % 50)])
+        row = Math.floor(row / matrix.shape[0]!)
+        return value
+      })
+      for (const factor of factors.toReversed()) product *= factor
+      if (data[at] !== Math.fround(product)) wrong++
+    }
+    expect(wrong).toBe(0)
+  }
+})

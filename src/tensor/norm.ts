@@ -5,6 +5,7 @@
  */
 import { fail } from '../core/index.ts'
 import { type Reals, realsOf, shapeText } from './reals.ts'
+import { sumOfSquares } from './sum-of-squares.ts'
 import type { Tensor } from './tensor.ts'
 
 /** Sums of squares outside of these are computed again on scaled elements: squares overflow or vanish there. */
@@ -37,39 +38,11 @@ export function norm(tensor: Tensor, order = 2): number {
 
 /** √Σ x². */
 export function frobenius(data: Reals): number {
-  const sum = data instanceof Float32Array ? sumOfSquares32(data) : sumOfSquares64(data)
+  const sum = sumOfSquares(data)
   if (sum > SAFE_SQUARES[0] && sum < SAFE_SQUARES[1]) return Math.sqrt(sum)
   const scale = largest(data)
   if (!(scale > 0 && scale < Number.POSITIVE_INFINITY)) return scale
-  return scale * Math.sqrt(sumOfSquares64(Float64Array.from(data, (value) => value / scale)))
-}
-
-/** In four sums, so that additions do not wait for each other; for one type each, twice as fast as for either. */
-function sumOfSquares32(data: Float32Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0]
-  const whole = data.length - (data.length % 4)
-  for (let i = 0; i < whole; i += 4) {
-    a += data[i]! * data[i]!
-    b += data[i + 1]! * data[i + 1]!
-    c += data[i + 2]! * data[i + 2]!
-    d += data[i + 3]! * data[i + 3]!
-  }
-  for (let i = whole; i < data.length; i++) a += data[i]! * data[i]!
-  return a + b + (c + d)
-}
-
-/** {@link sumOfSquares32} for float64. */
-function sumOfSquares64(data: Float64Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0]
-  const whole = data.length - (data.length % 4)
-  for (let i = 0; i < whole; i += 4) {
-    a += data[i]! * data[i]!
-    b += data[i + 1]! * data[i + 1]!
-    c += data[i + 2]! * data[i + 2]!
-    d += data[i + 3]! * data[i + 3]!
-  }
-  for (let i = whole; i < data.length; i++) a += data[i]! * data[i]!
-  return a + b + (c + d)
+  return scale * Math.sqrt(sumOfSquares(Float64Array.from(data, (value) => value / scale)))
 }
 
 function sumOfMagnitudes(data: Reals): number {

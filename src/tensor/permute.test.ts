@@ -65,6 +65,30 @@ test('results too large to be written in place go through pieces, none of which 
   }
 })
 
+test('many slices, long or short, wide or narrow, lose nothing on their way through the kernel', () => {
+  for (const [slices, m, n] of [
+    [3, 513, 600],
+    [2, 2000, 9],
+    [2, 9, 2000],
+    [4, 64, 700],
+    [2, 1024, 130],
+  ] as const) {
+    const values = Float32Array.from({ length: slices * m * n }, (_, i) => i)
+    for (const order of [
+      [0, 2, 1],
+      [2, 0, 1],
+    ]) {
+      const { data } = transposeTensor(Tensor.of(values, [slices, m, n]), order)
+      const [perSlice, perColumn] = order[0] === 0 ? [m * n, m] : [m, slices * m]
+      let misplaced = 0
+      for (let s = 0; s < slices; s++)
+        for (let i = 0; i < m; i++)
+          for (let j = 0; j < n; j++) if (data[s * perSlice + j * perColumn + i] !== (s * m + i) * n + j) misplaced++
+      expect(misplaced).toBe(0)
+    }
+  }
+})
+
 test('bits of numbers that are none come through', () => {
   const bits = Uint32Array.from([0x7fc00001, 0xffffffff, 0x7f800001, 1, 0x80000000, 0x7ff00000])
   const x = Tensor.of(new Float32Array(bits.buffer), [2, 3])

@@ -100,7 +100,9 @@ function stridesOf(shape: readonly number[]): number[] {
 function copy(from: Words, to: Words, loops: readonly Loop[]): void {
   const last = loops.at(-1)!
   if (last.from === 1) {
-    copyRuns(from, to, loops.slice(0, -1), last.extent)
+    // In the order in which they are read: the processor then fetches ahead, and writes wait for nobody.
+    const inOrder = loops.slice(0, -1).sort((a, b) => b.from - a.from)
+    copyRuns(from, to, inOrder, last.extent)
     return
   }
   // The loop that runs fastest in the source, and the one that runs fastest in the result.
@@ -127,7 +129,7 @@ function copyDoubles(from: Float64Array, source: number, to: Float64Array, targe
   for (let i = 0; i < length; i++) to[target + i] = from[source + i]!
 }
 
-/** Calls `visit` with the offsets of every combination of the loops, in the order of the result. */
+/** Calls `visit` with the offsets of every combination of the loops, the first one outermost. */
 function forEachOffset(loops: readonly Loop[], visit: (source: number, target: number) => void): void {
   const inner = loops.at(-1) ?? { extent: 1, from: 0, to: 0 }
   const outer = loops.slice(0, -1)

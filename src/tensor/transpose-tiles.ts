@@ -1,9 +1,11 @@
 /**
- * Transposing matrices inside arrays, four rows and four columns at a time.
+ * Transposing matrices inside arrays, four rows and four columns at a time: float32 numbers in WebAssembly where they lie
+ * in long runs, others in loops.
  *
  * Elements are moved as 32-bit integers or float64 numbers, each by a function of its own: engines compile a loop for
  * the one kind of array that it has seen, and one that sees both kinds takes twice as long.
  */
+import { PASS_LENGTH, passKernel } from './pass-kernel.ts'
 
 /** What data is moved as: float32 as its bits. */
 export type Words = Int32Array | Float64Array
@@ -39,14 +41,64 @@ export function wordsOf(data: Float32Array | Float64Array): Words {
 
 /** Copies a matrix transposed. @param to of the same type as `from`; must not overlap it. */
 export function transposeInto(from: Words, to: Words, job: Transposition): void {
-  const { rows, cols, source, target, down, across } = job
-  const isFar = (cols - 1) * across * to.BYTES_PER_ELEMENT > FAR_BYTES && rows >= PIECE_ROWS / 2
-  if (!isFar) {
-    transposeTiles(from, to, job)
-    return
+  if (from instanceof Int32Array && suitsKernel(job)) transposeByKernel(from, to as Int32Array, job)
+  else if (from instanceof Float64Array && isFar(job)) transposeFar(from, to as Float64Array, job)
+  else transposeTiles(from, to, job)
+}
+
+/** Matrices of at least this many elements are worth the way through the kernel's memory, */
+const KERNEL_SIZE = 32 * 32
+/** in runs of at least this many elements, or in one. */
+const KERNEL_RUN = 48
+
+function suitsKernel({ rows, cols, down, across }: Transposition): boolean {
+  if (rows * cols < KERNEL_SIZE || Math.min(rows, cols) < 4) return false
+  return (cols >= KERNEL_RUN || down === cols) && (rows >= KERNEL_RUN || across === rows)
+}
+
+/** Extents up to this are not cut. */
+const WHOLE = 512
+const SIXTEENS = 16
+
+/** Rows and columns of the pieces that go through the kernel: long runs on both sides. */
+function pieceOf({ rows, cols }: Transposition): readonly [rows: number, cols: number] {
+  const fitting = (other: number): number => Math.floor(PASS_LENGTH / other)
+  if (cols <= WHOLE) {
+    const most = fitting(cols)
+    // Rows of an odd number of cache lines do not fall into the same lines of the cache.
+    return [rows <= most ? rows : most - (most % (2 * SIXTEENS)) - SIXTEENS, cols]
   }
-  const piece =
-    from instanceof Int32Array ? new Int32Array(PIECE_ROWS * PIECE_COLS) : new Float64Array(PIECE_ROWS * PIECE_COLS)
+  if (rows <= WHOLE) return [rows, Math.min(cols, fitting(rows))]
+  return [fitting(WHOLE) - SIXTEENS, WHOLE]
+}
+
+function transposeByKernel(from: Int32Array, to: Int32Array, job: Transposition): void {
+  const { source, target, rows, cols, down, across } = job
+  const { inputBits, outputBits, transpose } = passKernel()
+  const [height, width] = pieceOf(job)
+  for (let y = 0; y < rows; y += height) {
+    const tall = Math.min(height, rows - y)
+    for (let x = 0; x < cols; x += width) {
+      const wide = Math.min(width, cols - x)
+      const first = source + y * down + x
+      if (wide === down) inputBits.set(from.subarray(first, first + tall * wide))
+      else
+        for (let k = 0; k < tall; k++) inputBits.set(from.subarray(first + k * down, first + k * down + wide), k * wide)
+      transpose(tall, wide)
+      const place = target + x * across + y
+      if (tall === across) to.set(outputBits.subarray(0, tall * wide), place)
+      else for (let k = 0; k < wide; k++) to.set(outputBits.subarray(k * tall, (k + 1) * tall), place + k * across)
+    }
+  }
+}
+
+function isFar({ rows, cols, across }: Transposition): boolean {
+  return (cols - 1) * across * Float64Array.BYTES_PER_ELEMENT > FAR_BYTES && rows >= PIECE_ROWS / 2
+}
+
+function transposeFar(from: Float64Array, to: Float64Array, job: Transposition): void {
+  const { rows, cols, source, target, down, across } = job
+  const piece = new Float64Array(PIECE_ROWS * PIECE_COLS)
   for (let y = 0; y < rows; y += PIECE_ROWS) {
     const height = Math.min(PIECE_ROWS, rows - y)
     for (let x = 0; x < cols; x += PIECE_COLS) {
