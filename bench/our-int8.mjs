@@ -59,7 +59,7 @@ const VARIANTS = {
   s8s8: (model, runtime) => quantized(model, { activations: 'int8' }, runtime),
   u8u8: (model, runtime) => quantized(model, { weights: 'uint8', perChannel: false }, runtime),
   s16s8: (model, runtime) => quantized(model, { activations: 'int16' }, runtime),
-  u8s4: (model, runtime) => quantized(model, { weights: 'int4' }, runtime),
+  u8s4: (model, runtime) => quantized(model, { weights: 'int4', rounding: 'nearest' }, runtime),
   tucker: (model, runtime) => tucker(model, runtime),
   'tucker int8': async (model, runtime) => quantized(await tucker(model, runtime), {}, runtime),
 }

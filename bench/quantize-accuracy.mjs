@@ -77,11 +77,11 @@ const RANGES = {
   'per channel': {},
 }
 const ROUNDINGS = {
-  naive: { weightAlgorithm: 'minmax' },
-  nearest: {},
-  equalised: { equalize: true },
-  'biases corrected': { correctBiases: true },
-  'equalised, biases corrected': { equalize: true, correctBiases: true },
+  naive: { weightAlgorithm: 'minmax', rounding: 'nearest' },
+  nearest: { rounding: 'nearest' },
+  equalised: { equalize: true, rounding: 'nearest' },
+  'biases corrected': { correctBiases: true, rounding: 'nearest' },
+  'equalised, biases corrected': { equalize: true, correctBiases: true, rounding: 'nearest' },
 }
 
 /** Of so many samples one has an outlier: what touches it is a smaller share of all numbers than a squared error minds. */

@@ -1,8 +1,9 @@
 // A quantized model made by onnxruntime.quantization in Python: read, evaluated and analysed by Whittle.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { analyseQuantization } from 'whittle-nn'
 import { preset, tensorDataset } from 'whittle-nn/data'
-import { analyseQuantization, createNodeRuntime, evaluate, loadModel, openDataset } from 'whittle-nn/node'
+import { createNodeRuntime, evaluate, loadModel, openDataset } from 'whittle-nn/node'
 import { Tensor } from 'whittle-nn/tensor'
 import { encodeNpy } from './npy.mjs'
 

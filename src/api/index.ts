@@ -16,13 +16,21 @@ export {
   type DecomposeOptions,
   decompose,
 } from './decompose.ts'
-export { type DiagnoseOptions, type Diagnosis, diagnose, type Finding, type FindingCode } from './doctor/index.ts'
+export {
+  type DiagnoseOptions,
+  type Diagnosis,
+  diagnose,
+  type Finding,
+  type FindingCode,
+  findingText,
+} from './doctor/index.ts'
 export { type FinetuneRecord, finetune, type TrainingRuntime, type Tuned, type TuneOptions } from './finetune.ts'
 export { type InspectedLayer, type InspectedValue, type Inspection, type InspectOptions, inspect } from './inspect.ts'
 export { prepareModel } from './prepare.ts'
 export { type QatBits, type QatOptions, startQat, type TrainedQuantized, trainQuantized } from './qat.ts'
 export { type ConfiguredQat, configureQat } from './qat-config.ts'
 export {
+  chooseIntegers,
   finishQuantization,
   planFrom,
   type QuantizationBasis,
@@ -44,11 +52,14 @@ export { type ReplayQuantizationOptions, replayQuantization } from './replay-qua
 export { MAX_DROP, type QuantizedWithin, quantizeWithin, type RollbackOptions } from './rollback.ts'
 export { type Evaluation as RollbackEvaluation, top1Evaluation } from './rollback-evaluation.ts'
 export {
+  DEFAULT_ROUNDING,
+  PlanRounding,
   ROUNDING_METHODS,
   type RoundedWeights,
   type RoundingChoice,
   type RoundingInputs,
   roundWeights,
+  type WeightRounding,
 } from './rounding.ts'
 export type { Runtime } from './runtime.ts'
 export {

@@ -87,7 +87,8 @@ export async function configureQuantization(
   const excluded = merged(given.excluded, choices.excluded)
   const { tensors } = findQuantizable(prepared.model, shapes, { only, skip, keepRemovableActivations, excluded })
   const roots = new Map(tensors.map(({ name, sharedWith }) => [name, sharedWith ?? name]))
-  const rounding = given.rounding ?? roundingOf(choices, warnings)
+  // What made the file rounds to nearest unless it says AdaRound.
+  const rounding = given.rounding ?? roundingOf(choices, warnings) ?? 'nearest'
   const qat: Record<string, LayerQatOptions> = {}
   for (const [name, { clip, fixedMin, weights }] of choices.retrain)
     qat[name] = { algorithm: 'ulq', weights, clip, fixedMin }
@@ -97,7 +98,7 @@ export async function configureQuantization(
     warnings,
     options: {
       ...given,
-      ...(rounding === undefined ? {} : { rounding }),
+      rounding,
       excluded,
       layers: merged(given.layers, choices.layers),
       tensors: merged(given.tensors, byRoot(choices.tensors, roots, warnings)),

@@ -17,8 +17,9 @@ import { type Model, modelCost, type TensorMap } from '../graph/index.ts'
 import { improveRanges, type RangeOptions } from './better-ranges.ts'
 import { type BiasCorrectionOptions, correctBiasesOnData } from './bias-correction.ts'
 import { type Calibrated, type CalibrateOptions, calibrateModel } from './calibrate.ts'
+import { type DiagnoseOptions, type Finding, findingText, InputWatch, quickFindings } from './doctor/index.ts'
 import { assertSomeLayer, type PreparedForQuantization, prepareForQuantization } from './quantize-prepare.ts'
-import { type RoundedWeights, type RoundingChoice, roundWeights } from './rounding.ts'
+import { PlanRounding, type RoundedWeights, type RoundingChoice, recordRounding } from './rounding.ts'
 import type { Runtime } from './runtime.ts'
 import { quantizeWeights } from './weight-only.ts'
 
@@ -36,12 +37,15 @@ export interface QuantizeOptions
   /** Whether biases take up what quantization shifts layers' outputs by in the mean; default false. */
   readonly correctBiases?: boolean | Pick<BiasCorrectionOptions, 'samples' | 'order'> | undefined
   /**
-   * How weights become integers: `'nearest'` (default), or chosen on the data, layer by layer in the order of the graph:
-   * `'gptq'` (seconds), `'adaround'`, `'block'` (minutes); or a method with options. It is what 4 bits and fewer need.
+   * How weights become integers: `'nearest'`, or chosen on the data, layer by layer in the order of the graph: `'gptq'`
+   * (seconds), `'adaround'`, `'block'` (minutes); or a method with options. Default: `gptq` for weights of 4 bits and
+   * fewer, which need it, the nearest for the others.
    */
   readonly rounding?: RoundingChoice | undefined
   /** Shapes of inputs that the model leaves open; an open first axis counts as the batch and needs none. */
   readonly inputShapes?: Readonly<Record<string, readonly number[]>> | undefined
+  /** The preprocessing that `data` went through, if somebody chose one: then raw pixels are no finding. */
+  readonly preprocess?: DiagnoseOptions['preprocess']
 }
 
 /** What {@link quantize} returns. */
@@ -51,6 +55,8 @@ export interface Quantized {
   readonly plan: QuantizePlan | WeightOnlyPlan
   /** The float network that the plan is for: prepared, and improved where that was asked for; not for weights alone. */
   readonly float?: Model | undefined
+  /** What usually goes wrong and was seen in passing, among the record's warnings too; `diagnose` looks closer. */
+  readonly findings?: readonly Finding[] | undefined
 }
 
 /** What plans of one model are made from; for making several of them from one calibration. */
@@ -61,8 +67,11 @@ export interface QuantizationBasis {
   /** Options with all that the preparation decided. */
   readonly planOptions: QuantizePlanOptions
   readonly warnings: readonly string[]
+  readonly findings: readonly Finding[]
   /** What was done to the float model; absent: nothing. */
   readonly improvements?: QuantizeImprovements | undefined
+  /** Integers that were chosen for its plans. */
+  readonly rounding: PlanRounding
 }
 
 /**
@@ -121,11 +130,16 @@ export async function quantizationBasis(
     (type) => type !== undefined && type !== 'none',
   )
   const prepared = await prepareForQuantization(model, { inputShapes, types, signal }, runtime)
-  const { model: improved, record: improvements } = await improve(prepared, options, runtime)
+  const watch = new InputWatch(model)
+  const watched = { ...options, data: watch.of(data) }
+  const { model: improved, record: improvements } = await improve(prepared, watched, runtime)
   const planOptions = planOptionsOf(options, prepared)
   const shapes = improved === prepared.model ? prepared.shapes : undefined
-  const calibrated = await calibrateModel(improved, planOptions, { ...options, data, shapes }, runtime)
-  return { model: improved, calibrated, planOptions, warnings: prepared.warnings, improvements }
+  const calibrated = await calibrateModel(improved, planOptions, { ...watched, shapes }, runtime)
+  const findings = quickFindings(model, improved, watch, { ...options, perChannel: planOptions.perChannel })
+  const warnings = [...prepared.warnings, ...findings.map(findingText)]
+  const rounding = new PlanRounding()
+  return { model: improved, calibrated, planOptions, warnings, findings, improvements, rounding }
 }
 
 async function improve(
@@ -188,6 +202,24 @@ export function planFrom(
 }
 
 /**
+ * Integers of a plan's weights that are chosen on data, once for all plans of a basis.
+ *
+ * @returns `undefined` where all are the nearest.
+ * @throws WhittleError as `learnRounding`.
+ */
+export async function chooseIntegers(
+  basis: QuantizationBasis,
+  plan: QuantizePlan,
+  { rounding, data, signal, onProgress }: Pick<QuantizeOptions, 'rounding' | 'data'> & TaskOptions,
+  runtime: Pick<Runtime, 'evaluator'>,
+): Promise<RoundedWeights | undefined> {
+  if (!data) return undefined
+  const { shapes } = basis.calibrated
+  const inputs = { data, shapes, seed: basis.planOptions.seed, signal, onProgress }
+  return basis.rounding.of(basis.model, plan, rounding, inputs, runtime)
+}
+
+/**
  * Corrects biases where that is asked for, applies a plan, and writes the record.
  *
  * @throws WhittleError as {@link quantize}.
@@ -206,8 +238,8 @@ export async function finishQuantization(
   let { model } = basis
   let plan = planned
   let { improvements = {} } = basis
-  const learned = await learnedRounding(basis, plan, options, runtime)
-  const rounded = learned?.rounded
+  const chosen = await chooseIntegers(basis, plan, options, runtime)
+  const rounded = chosen?.rounded
   if (options.correctBiases && options.data) {
     const settings = options.correctBiases === true ? {} : options.correctBiases
     const replan = (corrected: Model): QuantizePlan => planFrom({ ...basis, model: corrected }, options)
@@ -222,6 +254,7 @@ export async function finishQuantization(
     plan = replan(model)
     improvements = { ...improvements, corrected: corrected.record }
   }
+  if (chosen && chosen.layers.length > 0) plan = { ...plan, rounding: chosen.rounding }
   const applied = applyQuantize(model, plan, { rounded })
   const before = modelCost(model, basis.calibrated.shapes)
   const after = modelCost(applied.model, await observeShapes(runtime.evaluator, applied.model, { inputShapes, signal }))
@@ -229,43 +262,6 @@ export async function finishQuantization(
   const inputs = new Map(model.graph.nodes.map((node) => [node.name, node.inputs[0] ?? '']))
   const counted = recordQuantize(VERSION, plan, applied, { before, after, macs }, inputs, basis.warnings)
   const record = Object.keys(improvements).length > 0 ? { ...counted, improvements } : counted
-  return { model: applied.model, plan, record: withRounding(record, learned), applied, float: model }
-}
-
-/** What was learned for a basis already: plans that roll layers back keep the integers of the others. */
-const learnedFor = new WeakMap<
-  QuantizationBasis,
-  { readonly choice: RoundingChoice; readonly weights: RoundedWeights }
->()
-
-async function learnedRounding(
-  basis: QuantizationBasis,
-  plan: QuantizePlan,
-  { rounding = 'nearest', data, signal, onProgress }: Pick<QuantizeOptions, 'rounding' | 'data'> & TaskOptions,
-  runtime: Pick<Runtime, 'evaluator'>,
-): Promise<RoundedWeights | undefined> {
-  if (rounding === 'nearest' || !data) return undefined
-  const known = learnedFor.get(basis)
-  const covers = ({ weights }: NonNullable<typeof known>): boolean => {
-    const there = new Set([...weights.layers.map(({ node }) => node), ...weights.skips.map(({ name }) => name)])
-    return plan.steps.every(({ node, weight }) => !weight || there.has(node))
-  }
-  if (known?.choice === rounding && covers(known)) return known.weights
-  const { shapes } = basis.calibrated
-  const inputs = { data, shapes, seed: basis.planOptions.seed, signal, onProgress }
-  const weights = await roundWeights(basis.model, plan, rounding, inputs, runtime)
-  if (weights) learnedFor.set(basis, { choice: rounding, weights })
-  return weights
-}
-
-/** The record of layers whose rounding was learned says what it did to their output. */
-function withRounding(record: CompressionRecord, learned: RoundedWeights | undefined): CompressionRecord {
-  if (!learned) return record
-  const errors = new Map(learned.layers.map(({ node, outputError }) => [node, outputError.rounded]))
-  const layers = record.layers.map((layer) => {
-    const outputError = errors.get(layer.name)
-    return outputError === undefined ? layer : { ...layer, outputError }
-  })
-  const warnings = learned.skips.map(({ name, reason }) => `Rounded to nearest: '${name}': ${reason}`)
-  return { ...record, layers, warnings: [...record.warnings, ...warnings] }
+  const { findings } = basis
+  return { model: applied.model, plan, record: recordRounding(record, chosen), applied, float: model, findings }
 }

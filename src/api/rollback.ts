@@ -23,6 +23,7 @@ import { checkAborted, fail, type Json } from '../core/index.ts'
 import { compareLayers, DifferenceSums } from '../engine/index.ts'
 import { type Model, modelCost, type TensorMap } from '../graph/index.ts'
 import {
+  chooseIntegers,
   finishQuantization,
   planFrom,
   type QuantizationBasis,
@@ -87,6 +88,8 @@ export async function quantizeWithin(
   const maxDrop = options.maxDrop ?? MAX_DROP
   if (!(maxDrop >= 0)) fail('INVALID_ARGUMENT', `Option maxDrop: must be at least 0 percentage points; got ${maxDrop}.`)
   const basis = await quantizationBasis(model, { ...options, complete: true }, runtime)
+  // Once, with every layer quantized: all candidates have these integers.
+  await chooseIntegers(basis, planFrom(basis), options, runtime)
   const trials = new Trials(basis, data, options, runtime)
   onProgress?.({ stage: 'evaluate the original', done: 0 })
   const original = await evaluation.measure(model, { signal })
@@ -124,6 +127,7 @@ export async function quantizeWithin(
     model: finished.model,
     float: finished.float ?? basis.model,
     plan: finished.plan,
+    findings: finished.findings,
     record: { ...record, measured: [...record.measured, measurement], rollback },
   }
 }
@@ -260,12 +264,12 @@ class Trials {
   #apply(rolledBack: ReadonlySet<string>): Model {
     if (rolledBack.size === this.layers.length) return this.#basis.model
     const plan = planFrom(this.#basis, { excluded: this.excluded(rolledBack) })
-    return applyQuantize(this.#basis.model, plan).model
+    return applyQuantize(this.#basis.model, plan, { rounded: this.#basis.rounding.for(plan) }).model
   }
 
   /** What would be deployed. */
   async #model(rolledBack: ReadonlySet<string>): Promise<Model> {
-    if (!this.#options.correctBiases && !this.#options.rounding) return this.#apply(rolledBack)
+    if (!this.#options.correctBiases) return this.#apply(rolledBack)
     const excluded = this.excluded(rolledBack)
     const { signal } = this.#options
     const options = { ...this.#options, excluded, signal, onProgress: undefined }

@@ -121,12 +121,13 @@ export async function quantizeGuarded(
     ...(options.excluded ?? []),
     ...found.rolledBack.map(({ name, reason }) => [name, reason] as const),
   ])
-  const {
-    model: faster,
-    plan,
-    record,
-  } = await finishQuantization(basis, planFrom(basis, { excluded }), { ...options, excluded }, runtime)
-  return withSpeed({ model: faster, plan, record }, found)
+  const { applied: _, ...finished } = await finishQuantization(
+    basis,
+    planFrom(basis, { excluded }),
+    { ...options, excluded },
+    runtime,
+  )
+  return withSpeed(finished, found)
 }
 
 /**
@@ -161,7 +162,7 @@ function withSpeed(result: Quantized, speed: SpeedGuardRecord): QuantizedGuarded
 /** The original in the place of a quantized network that is slower. */
 function keepOriginal(
   model: Model,
-  { plan, record }: Quantized,
+  { plan, record, findings }: Quantized,
   found: Omit<SpeedGuardRecord, 'kept'>,
 ): QuantizedGuarded {
   const { float, quantized } = found.comparison
@@ -175,6 +176,7 @@ function keepOriginal(
   const result: Quantized = {
     model,
     plan: nothing,
+    findings,
     record: {
       ...record,
       whittle: VERSION,

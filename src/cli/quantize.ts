@@ -1,5 +1,6 @@
 import {
   calibrationFeeds,
+  findingText,
   guardSpeed,
   QUANTIZATION_SAMPLES,
   type Quantized,
@@ -57,7 +58,7 @@ const OPTIONS = {
   rounding: {
     kind: 'text',
     value: ROUNDING_METHODS.join('|'),
-    about: 'how weights become integers: to nearest (default), or chosen on the data',
+    about: 'how weights become integers: to nearest (default at 8 bits), or chosen on the data (default at 4: gptq)',
   },
   'correct-biases': { kind: 'flag', about: 'biases take up what rounding shifts outputs by in the mean' },
   'keep-activations': { kind: 'flag', about: 'keeps Relu and Clip where the limits of integers do their work' },
@@ -118,6 +119,7 @@ export const command = defineCommand({
       ...choices,
       inputShapes: readInputShapes(options['input-shape'], model),
       data: await dataFor(options, model, terminal.signal),
+      preprocess: readPreprocess(options.preprocess, model),
       signal: terminal.signal,
       onProgress: terminal.onProgress,
     }
@@ -132,13 +134,17 @@ export const command = defineCommand({
         : within
       : await quantizeForTarget(model, settings, options, runtime)
     const rollback = within?.record.rollback
+    const findings = (result.findings ?? []).map(findingText)
+    for (const finding of findings) terminal.note(`Warning: ${finding}`)
+    const { record } = result
+    const reported = { ...record, warnings: record.warnings.filter((warning) => !findings.includes(warning)) }
     await writeResult(output, result, terminal.signal)
     await writeQuantizeFiles(result, options, terminal)
     const milliseconds = performance.now() - started
     const head = { output, record: recordPath(output), milliseconds }
     terminal.print({ ...head, ...summary(result), ...(rollback && { rollback }) }, () =>
       [
-        formatRecord(result.record),
+        formatRecord(reported),
         ...(rollback ? [formatRollback(rollback)] : []),
         `Wrote ${output}, ${recordPath(output)} in ${formatMilliseconds(milliseconds)}.`,
       ].join('\n\n'),

@@ -56,6 +56,8 @@ export type LayerRecord = {
   readonly milliseconds?: { readonly before: number; readonly after: number }
   /** Bytes of weight and bias, where their type changes. */
   readonly bytes?: { readonly before: number; readonly after: number }
+  /** How its integers were chosen: `nearest`, or a method on data; only of quantized layers. */
+  readonly rounding?: string
   /** Signal-to-noise ratio of the weight in decibels; `null` when nothing was lost. */
   readonly sqnr?: number | null
 }

@@ -46,8 +46,18 @@ export class SurveySums {
   #max = Number.NEGATIVE_INFINITY
   #isWhole = true
   #zeros = 0
-  readonly #bins = new Float64Array(BINS)
+  readonly #bins: Float64Array | undefined
   #channels: { count: number; sum: Float64Array; squares: Float64Array; largest: Float64Array } | undefined
+
+  /** @param percentiles whether magnitudes are counted for them, which takes most of the time; else they are NaN. */
+  constructor(percentiles = true) {
+    this.#bins = percentiles ? new Float64Array(BINS) : undefined
+  }
+
+  /** Elements that were added. */
+  get elements(): number {
+    return this.#elements
+  }
 
   /** Adds a tensor; channels are counted as long as all have the same number of them. */
   add(tensor: Tensor): void {
@@ -73,6 +83,7 @@ export class SurveySums {
   }
 
   #addRun(data: Float32Array | Float64Array, start: number, end: number) {
+    const bins = this.#bins
     let [sum, squares, largest] = [0, 0, 0]
     for (let i = start; i < end; i++) {
       const value = data[i]!
@@ -88,9 +99,9 @@ export class SurveySums {
       sum += value
       squares += value * value
       if (size === 0) this.#zeros++
-      else {
+      else if (bins) {
         const bin = Math.floor((Math.log2(size) - LEAST_EXPONENT) * BINS_PER_OCTAVE)
-        this.#bins[Math.min(Math.max(bin, 0), BINS - 1)]!++
+        bins[Math.min(Math.max(bin, 0), BINS - 1)]!++
       }
     }
     return { sum, squares, largest }
@@ -105,7 +116,7 @@ export class SurveySums {
       return { mean, variance, largest: largest![channel]! }
     })
     const finite = this.#elements - this.#nonFinite
-    const [bins, zeros] = [this.#bins.slice(), this.#zeros]
+    const [bins, zeros] = [this.#bins?.slice(), this.#zeros]
     const largestOfAll = Math.max(Math.abs(this.#min), Math.abs(this.#max))
     return {
       name,
@@ -116,6 +127,7 @@ export class SurveySums {
       isWhole: this.#isWhole,
       channels,
       percentile(share) {
+        if (!bins) return Number.NaN
         let left = share * finite - zeros
         if (left <= 0) return 0
         for (let bin = 0; bin < BINS; bin++) {

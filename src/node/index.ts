@@ -6,8 +6,12 @@ export { externalDataBeside } from './external-data.ts'
 export { fileError, withFileErrors } from './file-error.ts'
 export { type FileOptions, fileLabel, loadModel, recordPath, type SaveOptions, saveModel, stageModel } from './files.ts'
 export {
+  type AnalyseOptions,
+  analyseQuantization,
   type DecomposeOptions,
+  type DiagnoseOptions,
   decompose,
+  diagnose,
   evaluate,
   type FinetuneOptions,
   finetune,

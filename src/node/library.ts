@@ -14,6 +14,9 @@ import { checkpointFolder } from './checkpoint-folder.ts'
 import { defaultRuntime } from './runtime.ts'
 import { createWorkerLoader, type WorkerLoaderOptions } from './sample-workers.ts'
 
+/** Samples that the doctor looks at unless told otherwise. */
+export const DOCTOR_SAMPLES = 128
+
 /** Options of {@link decompose}. */
 export interface DecomposeOptions
   extends Omit<api.DecomposeOptions, 'data'>,
@@ -76,7 +79,8 @@ export async function quantize(
   const { seed, signal } = rest
   const feeds = data && api.calibrationFeeds(model, await data, { preprocess, batch, limit, seed, signal })
   const used = runtime ?? (await defaultRuntime())
-  if (maxDrop === undefined) return api.quantize(model, { ...rest, data: feeds }, used)
+  const own = { ...rest, preprocess, data: feeds }
+  if (maxDrop === undefined) return api.quantize(model, own, used)
   const given = await evaluation
   if (!given) fail('INVALID_ARGUMENT', 'Option maxDrop: needs data to measure top-1 on. Give `evaluation`.')
   const measured =
@@ -86,7 +90,62 @@ export async function quantize(
           preprocess: resolvePreprocess(model, preprocess).preprocess,
           batch,
         })
-  return api.quantizeWithin(model, { ...rest, data: feeds, maxDrop, strategy, evaluation: measured }, used)
+  return api.quantizeWithin(model, { ...own, maxDrop, strategy, evaluation: measured }, used)
+}
+
+/** Options of {@link analyseQuantization}. */
+export interface AnalyseOptions
+  extends Omit<api.AnalyseOptions, 'data'>,
+    Pick<api.CalibrationOptions, 'preprocess' | 'batch' | 'limit' | 'seed'> {
+  /** Samples that both networks are fed; default 256 of them. */
+  readonly data: Dataset | Promise<Dataset>
+}
+
+/**
+ * Compares a quantized network with its float original, layer by layer, the most damaged first.
+ *
+ * @param runtime default: `onnxruntime-node` with one thread per core.
+ * @example
+ * const { layers } = await analyseQuantization(original, model, { data: datasets.images('./samples'), preprocess: 'imagenet' })
+ * @throws WhittleError as `analyseQuantization` of the main door.
+ */
+export async function analyseQuantization(
+  original: Model,
+  quantized: Model,
+  options: AnalyseOptions,
+  runtime?: Pick<api.Runtime, 'evaluator'>,
+): Promise<api.QuantizationAnalysis> {
+  const { data, preprocess, batch, limit = api.QUANTIZATION_SAMPLES, seed, ...rest } = options
+  const { signal } = rest
+  const feeds = api.calibrationFeeds(original, await data, { preprocess, batch, limit, seed, signal })
+  return api.analyseQuantization(original, quantized, { ...rest, data: feeds }, runtime ?? (await defaultRuntime()))
+}
+
+/** Options of {@link diagnose}. */
+export interface DiagnoseOptions
+  extends Omit<api.DiagnoseOptions, 'data'>,
+    Pick<api.CalibrationOptions, 'batch' | 'limit' | 'seed'> {
+  /** Samples that ranges would be found from, default 128 of them; without any only the network is looked at. */
+  readonly data?: Dataset | Promise<Dataset> | undefined
+}
+
+/**
+ * Looks at a network and at samples for the usual causes of bad quantization.
+ *
+ * @param runtime default: `onnxruntime-node` with one thread per core.
+ * @example
+ * const { findings } = await diagnose(model, { data: datasets.images('./samples'), preprocess: 'imagenet' })
+ * @throws WhittleError as `diagnose` of the main door.
+ */
+export async function diagnose(
+  model: Model,
+  options: DiagnoseOptions = {},
+  runtime?: Pick<api.Runtime, 'evaluator'>,
+): Promise<api.Diagnosis> {
+  const { data, batch, limit = DOCTOR_SAMPLES, seed, ...rest } = options
+  const { preprocess, signal } = rest
+  const feeds = data && api.calibrationFeeds(model, await data, { preprocess, batch, limit, seed, signal })
+  return api.diagnose(model, { ...rest, data: feeds }, runtime ?? (await defaultRuntime()))
 }
 
 /** Rebuilds a decomposed structure on a fresh model; see `replay` of the main door. */

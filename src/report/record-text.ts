@@ -44,28 +44,33 @@ export function formatLayers(layers: readonly LayerRecord[]): string {
 }
 
 function formatQuantized(layers: readonly LayerRecord[]): string {
-  const rows = layers.map(({ name, op, method, parameters, bytes, macs, relativeError, sqnr }) => [
+  const isChosen = layers.some(({ rounding = 'nearest' }) => rounding !== 'nearest')
+  const rows = layers.map(({ name, op, method, rounding = 'nearest', parameters, bytes, macs, ...errors }) => [
     name,
     op,
     method,
+    ...(isChosen ? [rounding] : []),
     formatCount(parameters.before),
     bytes ? formatBytes(bytes.before) : '',
     bytes ? formatBytes(bytes.after) : '',
     formatCount(macs.before),
-    formatError(relativeError),
-    typeof sqnr === 'number' ? `${sqnr.toFixed(1)} dB` : 'exact',
+    formatError(errors.relativeError),
+    typeof errors.sqnr === 'number' ? `${errors.sqnr.toFixed(1)} dB` : 'exact',
+    ...(isChosen ? [errors.outputError === undefined ? '' : formatError(errors.outputError)] : []),
   ])
   return formatTable(
     [
       'layer',
       'op',
       'integers',
+      ...(isChosen ? ['rounding'] : []),
       right('parameters'),
       right('bytes'),
       right('after'),
       right('MACs'),
       right('weight error'),
       right('weight SQNR'),
+      ...(isChosen ? [right('output error')] : []),
     ],
     rows,
   )

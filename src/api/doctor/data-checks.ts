@@ -25,17 +25,17 @@ export class SampleTally {
   add(feeds: TensorMap): void {
     const tensors = Object.values(feeds)
     const rows = tensors[0]?.shape[0] ?? 1
-    for (let row = 0; row < rows; row++) {
+    this.samples += rows
+    // Two different ones are enough to know.
+    for (let row = 0; row < rows && this.#seen.size < 2; row++) {
       const keys = tensors.map((tensor) => {
         const length = byteLengthOf(tensor.dtype, sizeOf(tensor.shape.slice(1)))
         return tensor.shape[0] === rows && tensor.dtype !== 'string'
           ? hashBytes(tensor.bytes.subarray(row * length, (row + 1) * length))
           : 0
       })
-      // Two different ones are enough to know.
-      if (this.#seen.size < 2) this.#seen.add(keys.join())
+      this.#seen.add(keys.join())
     }
-    this.samples += rows
   }
 
   /** Whether all samples are the same; false while there is but one. */

@@ -1,12 +1,13 @@
 /** Names what usually goes wrong when a network is quantized, before it is. */
 import { findSites, type IntegerType } from '../../compress/index.ts'
-import { type TaskOptions, WhittleError } from '../../core/index.ts'
-import { type Preprocess, type PresetName, resolvePreprocess } from '../../data/index.ts'
+import type { TaskOptions } from '../../core/index.ts'
+import type { Preprocess, PresetName } from '../../data/index.ts'
 import { surveyValues } from '../../engine/index.ts'
 import { foldBatchNorm, type Model, runPasses, type TensorMap } from '../../graph/index.ts'
 import { prepareModel } from '../prepare.ts'
 import type { Runtime } from '../runtime.ts'
 import { checkActivations, checkSamples, SampleTally } from './data-checks.ts'
+import { declaredRanges, resolvesFromModel } from './declared-ranges.ts'
 import type { Finding } from './finding.ts'
 import { checkGraph } from './graph-checks.ts'
 
@@ -103,26 +104,4 @@ async function lookAtData(
       ...checkActivations(model, surveys, new Set(inner.filter((name) => layerInputs.includes(name)))),
     ],
   }
-}
-
-function resolvesFromModel(model: Model): boolean {
-  try {
-    return resolvePreprocess(model).from === 'model'
-  } catch (error) {
-    if (error instanceof WhittleError) return false
-    throw error
-  }
-}
-
-/** The range of the first input that the preprocessing in the model's metadata maps 0 … 255 to. */
-function declaredRanges(model: Model): Map<string, { min: number; max: number }> {
-  const [input] = model.graph.inputs.filter(({ name }) => !model.graph.initializers.has(name))
-  if (!input || !resolvesFromModel(model)) return new Map()
-  const { scale, mean, std } = resolvePreprocess(model).preprocess
-  const channels = Math.max(mean.length, std.length, 1)
-  const ends = Array.from({ length: channels }, (_, c) => {
-    const [shift, divisor] = [mean[mean.length > 1 ? c : 0] ?? 0, std[std.length > 1 ? c : 0] ?? 1]
-    return [(0 - shift) / divisor, (255 * scale - shift) / divisor]
-  }).flat()
-  return new Map([[input.name, { min: Math.min(...ends), max: Math.max(...ends) }]])
 }

@@ -43,6 +43,14 @@ export function checkGraph(model: Model, folded: Model, options: GraphCheckOptio
   ]
 }
 
+/** Checks the form of a network that is about to be quantized, as {@link checkGraph} does. @param folded prepared. */
+export function checkForm(folded: Model, options: GraphCheckOptions): Finding[] {
+  return [
+    ...unfoldedBatchNorm(folded, folded, options),
+    ...(options.perChannel ? [] : unevenChannels(findSites(folded).sites, options)),
+  ]
+}
+
 function alreadyQuantized(model: Model): Finding | undefined {
   const counts = new Map<string, number>()
   forEachModelNode(model, ({ opType }) => {

@@ -68,6 +68,7 @@ export {
   QUANTIZE_PLAN_VERSION,
   type QuantizePlan,
   type QuantizeStep,
+  type RoundingPlan,
 } from './step.ts'
 export * from './targets/index.ts'
 export * from './weight-only/index.ts'

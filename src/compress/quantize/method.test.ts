@@ -67,7 +67,8 @@ describe.each(OPTIONS)('%s', (_, options) => {
       if (['Conv', 'ConvTranspose', 'Gemm'].includes(node.opType)) expect(named).toContain(node.name)
     for (const layer of record.layers) {
       expect(layer.relativeError).toBeGreaterThan(0)
-      expect(layer.relativeError).toBeLessThan(options.weights === 'int4' ? 0.2 : 0.02)
+      // At 4 bits integers serve the layer's output, not the weight.
+      expect(layer.relativeError).toBeLessThan(options.weights === 'int4' ? 0.3 : 0.02)
       expect(layer.bytes!.after).toBeLessThan(layer.bytes!.before / 3)
     }
   })
@@ -165,12 +166,20 @@ test('a plan from a record, through JSON, gives the same bytes on the same file,
   const options = { data: batches, activations: 'int16', weights: 'int4' } as const
   const { model, record } = await quantize(zoo, options, { evaluator })
   const plan = JSON.parse(JSON.stringify(record.plan)) as QuantizePlan
-  const replayed = await replayQuantization(zoo, plan, {}, { evaluator })
+  const replayed = await replayQuantization(zoo, plan, { data: batches }, { evaluator })
   expect(bytesOf(replayed.model)).toBe(bytesOf(model))
-  expect(replayed.record).toEqual(record)
+  // What was seen of the samples is not looked for again.
+  const seen = /^There is 1 sample/
+  expect(record.warnings[0]).toMatch(seen)
+  expect(replayed.record).toEqual({ ...record, warnings: record.warnings.filter((text) => !seen.test(text)) })
   const [first, ...rest] = plan.activations
   const wider = { ...first!, quantization: { ...first!.quantization, scale: [2 * first!.quantization.scale[0]!] } }
-  const edited = await replayQuantization(zoo, { ...plan, activations: [wider, ...rest] }, {}, { evaluator })
+  const edited = await replayQuantization(
+    zoo,
+    { ...plan, activations: [wider, ...rest] },
+    { data: batches },
+    { evaluator },
+  )
   expect(bytesOf(edited.model)).not.toBe(bytesOf(model))
   await expect(replayQuantization(smallNetwork(), plan, {}, { evaluator })).rejects.toThrow('made for another model')
 })

@@ -51,6 +51,7 @@ export function recordQuantize(
         macs: { before: macs, after: macs },
         relativeError,
         sqnr,
+        rounding: 'nearest',
       }
     }),
     skips: plan.skips,

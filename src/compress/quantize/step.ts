@@ -1,4 +1,5 @@
 /** The JSON of a quantization plan. */
+import type { Json } from '../../core/index.ts'
 import type { Plan } from '../method.ts'
 import type { Quantization, Range } from './scheme.ts'
 
@@ -37,11 +38,16 @@ export type ActivationStep = {
   readonly sharedWith?: string
 }
 
+/** How integers of weights were chosen on data: a method's name and options. */
+export type RoundingPlan = { readonly method: string; readonly [option: string]: Json }
+
 /** A plan of quantization. */
 export type QuantizePlan = Plan<QuantizeStep> & {
   /** The target profile that it was made for. */
   readonly target: string
   readonly activations: readonly ActivationStep[]
+  /** How integers of weights were chosen on data; absent: all are the nearest. Applying the plan needs the data again. */
+  readonly rounding?: RoundingPlan
 }
 
 /** Version of the plan format. */
