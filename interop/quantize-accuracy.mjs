@@ -1,6 +1,7 @@
 // Accuracy of quantized networks beside onnxruntime.quantization: the same prepared float network, the same calibration
-// samples, uint8 activations and int8 weights per channel, one calibrator after the other. Alone:
-// WHITTLE_LIMIT=5000 node interop/quantize-accuracy.mjs [network …]; prints a table in Markdown.
+// samples, uint8 activations and int8 weights per channel, one calibrator after the other. Both are run on the same test
+// samples, and those that only one of them gets right decide whether the difference can be chance (McNemar's exact
+// test). Alone: WHITTLE_LIMIT=5000 node interop/quantize-accuracy.mjs [network …]; prints a table in Markdown.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,11 +20,8 @@ const PAIRS = [
   ['percentile', 'percentile'],
   ['entropy', 'entropy'],
 ]
-/**
- * What chance makes of two networks that are equally good: two standard errors of the difference on so many samples, of
- * which they judge one in a hundred differently.
- */
-const slackOf = (samples) => 2 * Math.sqrt(0.01 / samples)
+/** Differences that chance makes in fewer cases than this are not chance. */
+const SIGNIFICANT = 0.01
 
 /** Writes batches of one input as float32, and returns their number of samples. */
 function writeBatches(path, batches) {
@@ -35,7 +33,7 @@ function writeBatches(path, batches) {
 /** Quantizes and measures with ours, and writes what quantize_accuracy.py needs to do the same. */
 export async function accuracyJob(folder, name, shared, { samples = 128, limit = 1000 } = {}) {
   const runtime = await createNodeRuntime({ threads: 1 })
-  const { model, train, test, preprocess } = await openNetwork(name, shared)
+  const { model, train, test, preprocess, ids } = await openNetwork(name, shared)
   const float = (await prepareForQuantization(model, {}, runtime)).model
   const feeds = calibrationFeeds(float, train, { preprocess, limit: samples, seed: 0 })
   const input = modelInputs(float)[0].name
@@ -57,9 +55,12 @@ export async function accuracyJob(folder, name, shared, { samples = 128, limit =
   const accuracy = async (subject) =>
     (await evaluateModel(runtime.evaluator, subject, test, { preprocess, limit })).top1
   const ours = {}
+  const files = {}
   for (const [calibrator] of PAIRS) {
     const { model: small } = await quantize(float, { data: feeds, calibration: calibrator }, runtime)
     ours[calibrator] = await accuracy(small)
+    files[calibrator] = file(`-${calibrator}.onnx`)
+    await saveModel(small, files[calibrator])
   }
   return {
     name,
@@ -72,9 +73,11 @@ export async function accuracyJob(folder, name, shared, { samples = 128, limit =
     test: file('.test'),
     labels,
     float: await accuracy(float),
+    ids: (ids ?? labels.map((_, i) => i)).slice(0, labels.length),
     ours,
+    files,
     pairs: PAIRS,
-    slack: slackOf(labels.length),
+    significant: SIGNIFICANT,
   }
 }
 
@@ -83,26 +86,29 @@ if (process.argv[1] === import.meta.filename) {
   const folder = mkdtempSync(join(tmpdir(), 'whittle-accuracy-'))
   const names = process.argv.length > 2 ? process.argv.slice(2) : ['resnet20-cifar10', 'ds-cnn']
   try {
-    console.log(
-      '| network | float | calibrator | whittle | onnxruntime.quantization |\n| --- | --- | --- | --- | --- |',
-    )
-    for (const name of names) {
-      const options = {
-        samples: Number(process.env.WHITTLE_SAMPLES ?? 128),
-        limit: Number(process.env.WHITTLE_LIMIT ?? 1000),
-      }
-      const job = await accuracyJob(folder, name, shared, options)
-      writeFileSync(join(folder, 'job.json'), JSON.stringify([job]))
+    const titles =
+      'network|float|calibrator|whittle|onnxruntime.quantization|only ours right|only theirs|of these tied there|p'
+    console.log(`| ${titles.replaceAll('|', ' | ')} |\n|${' --- |'.repeat(titles.split('|').length)}`)
+    const options = {
+      samples: Number(process.env.WHITTLE_SAMPLES ?? 128),
+      limit: Number(process.env.WHITTLE_LIMIT ?? 1000),
+    }
+    // Folds of one network together: a sample that several of them test counts once.
+    for (const name of new Set(names.map((each) => each.split('@')[0]))) {
+      const jobs = []
+      for (const each of names.filter((other) => other.split('@')[0] === name))
+        jobs.push(await accuracyJob(folder, each, shared, options))
+      writeFileSync(join(folder, 'job.json'), JSON.stringify(jobs))
       const script = join(import.meta.dirname, 'python', 'quantize_accuracy.py')
       const output = execFileSync(PYTHON, [script, join(folder, 'job.json')], {
         encoding: 'utf8',
         env: { ...process.env, ...pythonEnvironment() },
       })
-      const { theirs, problems } = JSON.parse(output.trimEnd().split('\n').at(-1))
+      const { rows, problems } = JSON.parse(output.trimEnd().split('\n').at(-1))
       const percent = (value) => `${(100 * value).toFixed(2)} %`
-      for (const [own, other] of PAIRS)
+      for (const { network, float, calibrator, ours, theirs, onlyOurs, onlyTheirs, tied, p } of rows)
         console.log(
-          `| ${name} | ${percent(job.float)} | ${own} | ${percent(job.ours[own])} | ${percent(theirs[name][other])} |`,
+          `| ${network} | ${percent(float)} | ${calibrator} | ${percent(ours)} | ${percent(theirs)} | ${onlyOurs} | ${onlyTheirs} | ${tied} | ${p.toFixed(2)} |`,
         )
       for (const problem of problems) console.log(`worse: ${problem}`)
     }

@@ -76,6 +76,9 @@ describe('quantizeWithin', () => {
       } = await quantizeWithin(model, { ...options, strategy, evaluation, maxDrop: 35 }, runtime)
       const { rollback } = record
       expect(rollback).toMatchObject({ status: 'partly-rolled-back', rolledBack: ['layer0'], strategy, maxDrop: 35 })
+      // Integers do not count on what may be rolled back.
+      expect(plan.rounding).toEqual({ inputs: 'original', method: 'gptq', mostBits: 4 })
+      expect(record.layers.map(({ rounding }) => rounding)).toEqual(['gptq', 'gptq', 'gptq'])
       expect(rollback.quantized).toBeLessThan(0.5)
       expect(rollback.final).toBeGreaterThanOrEqual(0.65)
       expect(await evaluation.measure(quantized, {})).toBeCloseTo(rollback.final, 10)

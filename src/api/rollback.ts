@@ -32,6 +32,7 @@ import {
   quantizationBasis,
 } from './quantize.ts'
 import type { Evaluation } from './rollback-evaluation.ts'
+import { PlanRounding } from './rounding.ts'
 import type { Runtime } from './runtime.ts'
 
 /** Options of {@link quantizeWithin}. */
@@ -87,7 +88,9 @@ export async function quantizeWithin(
     fail('INVALID_ARGUMENT', 'Roll-back: works on quantized activations, which need data to calibrate with. Give some.')
   const maxDrop = options.maxDrop ?? MAX_DROP
   if (!(maxDrop >= 0)) fail('INVALID_ARGUMENT', `Option maxDrop: must be at least 0 percentage points; got ${maxDrop}.`)
-  const basis = await quantizationBasis(model, { ...options, complete: true }, runtime)
+  // Integers that make up for errors of the layers before would be wrong as soon as these are rolled back.
+  const rounding = new PlanRounding({ inputs: 'original' })
+  const basis = { ...(await quantizationBasis(model, { ...options, complete: true }, runtime)), rounding }
   // Once, with every layer quantized: all candidates have these integers.
   await chooseIntegers(basis, planFrom(basis), options, runtime)
   const trials = new Trials(basis, data, options, runtime)

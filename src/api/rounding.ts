@@ -106,7 +106,13 @@ interface KnownRounding {
  * const rounded = await rounding.of(model, plan, 'gptq', { data, shapes }, runtime)
  */
 export class PlanRounding {
+  readonly #defaults: Partial<WeightRounding>
   #known: KnownRounding | undefined
+
+  /** @param defaults for what choices leave open. */
+  constructor(defaults: Partial<WeightRounding> = {}) {
+    this.#defaults = defaults
+  }
 
   /**
    * Integers for a plan.
@@ -128,11 +134,13 @@ export class PlanRounding {
     const known = this.#known
     if (known && known.choice === choice && layers.every(({ node }) => known.quantizations.has(node)))
       return fitting(known, plan)
-    const weights = await roundWeights(model, plan, choice, inputs, runtime).catch((error: unknown) => {
-      const isVaried = error instanceof WhittleError && error.code === 'SHAPE_MISMATCH'
-      if (choice !== undefined || !isVaried) throw error
-      return toNearest(layers, 'Samples have several sizes; its integers can be chosen on samples of one size only.')
-    })
+    const weights = await roundWeights(model, plan, { ...this.#defaults, ...wanted }, inputs, runtime).catch(
+      (error: unknown) => {
+        const isVaried = error instanceof WhittleError && error.code === 'SHAPE_MISMATCH'
+        if (choice !== undefined || !isVaried) throw error
+        return toNearest(layers, 'Samples have several sizes; its integers can be chosen on samples of one size only.')
+      },
+    )
     if (!weights) return undefined
     const quantizations = new Map(layers.map(({ node, quantization }) => [node, JSON.stringify(quantization)]))
     this.#known = { choice, weights, quantizations }

@@ -130,6 +130,24 @@ describe('learnRounding', () => {
     },
   )
 
+  it('from the original’s values gives a layer the same integers whatever else is quantized', async () => {
+    const { model, layers, result } = await learn({ method: 'gptq', inputs: 'original' })
+    const last = layers.filter(({ node }) => node === 'up')
+    const context = await contextOf(model, batches)
+    const only = (inputs: 'original' | 'quantized') =>
+      learnRounding(model, rounded(model, last), last, { ...fast, method: 'gptq', inputs }, context)
+    const [name, integers] = [...(await only('original')).rounded][0]!
+    expect(result.rounded.get(name)!.bytes).toEqual(integers.bytes)
+    const behind = (await learn({ method: 'gptq' })).result.rounded.get(name)!
+    expect(behind.bytes).not.toEqual(integers.bytes)
+    const feeds = { x: pictures(64, 99) }
+    const { logits } = await runModel(model, feeds)
+    const error = async (other: Model) => relativeError(logits!, (await runModel(other, feeds)).logits!)
+    expect(await error(rounded(model, layers, result.rounded))).toBeLessThan(
+      0.85 * (await error(rounded(model, layers))),
+    )
+  })
+
   it('reports the error that ONNX Runtime finds', async () => {
     const { model, layers, result } = await learn({ method: 'gptq', rows: 2048 })
     const inner = (of: Model): Model => ({

@@ -221,6 +221,7 @@ class RoundingRun {
 
   async #advance(value: string): Promise<void> {
     await this.#original.advance(this.#model, [value])
+    if (this.#options.inputs === 'original' && this.#options.method !== 'block') return
     await this.#quantized.advance(this.#fake, [this.#quantizedValue(value)!])
   }
 
@@ -237,8 +238,13 @@ class RoundingRun {
       checkAborted(this.#context.signal)
       this.#report(task.site.name, at)
       const inputs = this.#collector(task, 'input', seed)
-      const value = this.#fakeNode(task.site.name).inputs[0]!
-      await this.#quantized.forEach(this.#fake, [value], (tensors) => inputs.add(tensors[value]!))
+      if (this.#options.inputs === 'original') {
+        const value = task.site.node.inputs[0]!
+        await this.#original.forEach(this.#model, [value], (tensors) => inputs.add(tensors[value]!))
+      } else {
+        const value = this.#fakeNode(task.site.name).inputs[0]!
+        await this.#quantized.forEach(this.#fake, [value], (tensors) => inputs.add(tensors[value]!))
+      }
       const rows = inputs.finish()
       const count = rows.length / (task.map.channels * task.map.taps)
       const { levels, outcome } = await roundLayer(

@@ -28,6 +28,12 @@ export interface RoundingOptions {
   readonly betas?: readonly [start: number, end: number] | undefined
   /** Share of the steps before it counts; default 0.2. AMCT's `warm_start`. */
   readonly warmUp?: number | undefined
+  /**
+   * Whose values layers read while their integers are chosen: those of the quantized layers before them (default), whose
+   * errors they then make up for, or the original's, so that integers do not depend on what else is quantized. Not for
+   * the layers of a `block`.
+   */
+  readonly inputs?: 'quantized' | 'original' | undefined
   /** Rows of each layer's input that are looked at; default 16,384, and at least eight for each of a row's elements. */
   readonly rows?: number | undefined
   /** Bytes of activations kept between layers, for each of the two networks; default 512 MiB. */
@@ -44,6 +50,7 @@ export interface ResolvedRounding {
   readonly regularization: number
   readonly betas: readonly [start: number, end: number]
   readonly warmUp: number
+  readonly inputs: 'quantized' | 'original'
   readonly rows: number
   readonly keepBytes: number
   readonly seed: number
@@ -80,6 +87,7 @@ export function resolveRounding(options: RoundingOptions): ResolvedRounding {
     regularization: options.regularization ?? (method === 'block' ? 0.001 : 0.01),
     betas: options.betas ?? ([20, 2] as const),
     warmUp: options.warmUp ?? 0.2,
+    inputs: options.inputs ?? 'quantized',
     rows: options.rows ?? 16384,
     keepBytes: options.keepBytes ?? 512 * 2 ** 20,
     seed: options.seed ?? 0,
@@ -93,6 +101,7 @@ export function resolveRounding(options: RoundingOptions): ResolvedRounding {
   const [start, end] = resolved.betas
   rule(resolved.betas.length === 2 && start > end && end > 0, 'betas', 'two falling numbers above 0')
   rule(resolved.warmUp > 0 && resolved.warmUp < 1, 'warmUp', 'a number between 0 and 1')
+  rule(['quantized', 'original'].includes(resolved.inputs), 'inputs', "'quantized' or 'original'")
   rule(Number.isInteger(resolved.rows) && resolved.rows >= 1, 'rows', 'a whole number of at least 1')
   rule(Number.isSafeInteger(resolved.seed), 'seed', 'a whole number')
   return resolved
