@@ -44,6 +44,7 @@ function increment(at: usize): void {
 }
 
 function put(x: f32, bin: u32, bins: i32, table: usize, rest: usize): usize {
+  if (x === 0) return rest
   if (bin < <u32>bins) {
     increment(table + ((<usize>bin) << 2))
     return rest
@@ -62,9 +63,10 @@ function keep(x: f32, low: f32, high: f32, far: usize): usize {
 
 /**
  * Counts numbers in bins: bin `half + i` holds [i, i + 1) / inverse, bin `half − 1 − i` holds (−i − 1, −i] / inverse; zeros
- * are in bin `half`. Two tables take turns, so that equal numbers in a row do not wait for each other.
+ * are in none. Two tables take turns, so that equal numbers in a row do not wait for each other. Zeros, most of the
+ * numbers after a Relu, would: they go to four places each behind the tables, which mean nothing.
  *
- * @param table two tables of `2 · half` int32 numbers. @param rest receives the numbers that are in no bin.
+ * @param half a multiple of 4. @param table two tables of `2 · half + 4` int32 numbers. @param rest receives the numbers that are in no bin.
  * @param far receives the numbers below `low` or above `high`.
  * @param out receives what {@link scan} does, and behind it the ends of `rest` and `far` (int32 each).
  */
@@ -87,7 +89,9 @@ export function count(
   const limit = i32x4.splat(bins)
   const below = f32x4.splat(low)
   const above = f32x4.splat(high)
-  const other = table + ((<usize>bins) << 2)
+  const other = table + ((<usize>(bins + 4)) << 2)
+  const turn = i32x4.splat(2)
+  let places = i32x4.add(limit, i32x4(0, 0, 1, 1))
   let least = v128.load(data)
   let most = least
   let zeros = i32x4.splat(0)
@@ -97,12 +101,15 @@ export function count(
     const x = v128.load(data)
     least = f32x4.pmin(least, x)
     most = f32x4.pmax(most, x)
-    zeros = i32x4.sub(zeros, f32x4.eq(x, none))
+    const isZero = f32x4.eq(x, none)
+    zeros = i32x4.sub(zeros, isZero)
     broken = v128.or(broken, f32x4.ne(x, x))
     const steps = i32x4.trunc_sat_f32x4_s(f32x4.mul(x, scale))
     const bin = i32x4.add(i32x4.add(steps, f32x4.lt(x, none)), shift)
-    const lanes01 = i64x2.extract_lane(bin, 0)
-    const lanes23 = i64x2.extract_lane(bin, 1)
+    places = v128.xor(places, turn)
+    const place = v128.bitselect(places, bin, isZero)
+    const lanes01 = i64x2.extract_lane(place, 0)
+    const lanes23 = i64x2.extract_lane(place, 1)
     if (i32x4.all_true(i32x4.lt_u(bin, limit))) {
       increment(table + ((<usize>(<u32>lanes01)) << 2))
       increment(other + ((<usize>(lanes01 >>> 32)) << 2))

@@ -6,6 +6,7 @@ import {
   findQuantizable,
   INTEGER_TYPES,
   type IntegerType,
+  lendStatisticsMemory,
   type Quantizable,
   type QuantizePlanOptions,
   type Range,
@@ -66,9 +67,12 @@ export async function calibrateModel(
     .map(({ name }) => name)
     .filter((name) => !options.ranges?.has(name) && !planOptions.tensors?.get(name)?.quantization)
   const methods = new Map(needed.map((name) => [name, methodOf(name, options)]))
+  const nonNegative = new Set(quantizable.tensors.filter(({ bounds }) => bounds?.min === 0).map(({ name }) => name))
   const requests = needed.map((tensor) => ({
     tensor,
     statistics: options.statistics?.get(tensor) ?? new TensorStatistics(statisticNeeds(methods.get(tensor)!)),
+    // Every range of integers holds zero, whether the data come down to it or not.
+    atLeast: nonNegative.has(tensor) ? 0 : undefined,
   }))
   const { onProgress, runBytes, skipBatches, afterBatch } = options
   const collected =
@@ -81,6 +85,7 @@ export async function calibrateModel(
           runBytes,
           skipBatches,
           afterBatch,
+          memory: lendStatisticsMemory,
         })
   const ranges = new Map<string, Range>(options.ranges ?? [])
   for (const [name, statistics] of collected)

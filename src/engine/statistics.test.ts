@@ -1,6 +1,6 @@
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { type StatisticNeeds, TensorStatistics } from '../compress/index.ts'
+import { lendStatisticsMemory, type StatisticNeeds, TensorStatistics } from '../compress/index.ts'
 import { createRandom } from '../core/index.ts'
 import { GraphBuilder, type Model, type TensorMap } from '../graph/index.ts'
 import { type DType, fromNumbers, Tensor, toFloat32 } from '../tensor/index.ts'
@@ -90,6 +90,68 @@ describe('collectStatistics', () => {
       await collect(network(), feeds, needs, { runBytes: 1 }),
     ]
     for (const [name, statistics] of one) expect(many.get(name)!.toJson()).toEqual(statistics.toJson())
+  })
+
+  it('gives the same when results are written to lent memory, for the last, smaller batch too', async () => {
+    const feeds = [...batches(2), ...batches(1, 'float32', 3)]
+    const needs = { h: FULL, r: { histogram: true }, y: {} }
+    const writing = createEvaluator(ort, { threads: 2, writesInto: true })
+    const shapes = await observeShapes(writing, network())
+    let lent = 0
+    const memory = (numbers: number) => {
+      lent = numbers
+      return lendStatisticsMemory(numbers)
+    }
+    const requests = Object.entries(needs).map(([tensor, need]) => ({ tensor, statistics: new TensorStatistics(need) }))
+    const found = await collectStatistics(writing, network(), requests, stream(feeds), { shapes, memory })
+    for (const [name, statistics] of await collect(network(), feeds, needs))
+      expect(found.get(name)!.toJson()).toEqual(statistics.toJson())
+    expect(lent).toBe(2 * 4 * 3 * 4 * 4)
+    // It was given back.
+    const again = lendStatisticsMemory(1)
+    expect(again).toBeDefined()
+    again?.release()
+  })
+
+  it('takes a bound for the least element where it is told one', async () => {
+    const b = new GraphBuilder()
+    const x = b.input('x', 'float32', ['N', 2, 6, 6])
+    b.output(b.op('Relu', [b.op('Abs', [x], {}, 'a')], {}, 'r'), 'float32')
+    const feeds = batches(2).map(({ x: values }) => ({
+      x: Tensor.of(
+        toFloat32(values!).map((value) => Math.abs(value) + 1),
+        values!.shape,
+      ),
+    }))
+    const requests = [0, undefined].map((atLeast, i) => ({
+      tensor: 'ar'[i]!,
+      statistics: new TensorStatistics(),
+      atLeast,
+    }))
+    const found = await collectStatistics(evaluator, b.model(), requests, stream(feeds))
+    const [a, r] = ['a', 'r'].map((name) => found.get(name)!)
+    expect([a!.min, a!.max, a!.count]).toEqual([0, r!.max, r!.count])
+    expect([r!.min >= 1, r!.count]).toEqual([true, 2 * 4 * 72])
+  })
+
+  it('names the first tensor that NaN is in, though later ones show it', async () => {
+    const feeds = batches(2)
+    const broken = toFloat32(feeds[1]!.x!).slice()
+    broken[100] = Number.NaN
+    const bad = [feeds[0]!, { x: Tensor.of(broken, [4, 2, 6, 6]) }]
+    await expect(collect(network(), bad, { h: {}, r: {}, y: {} })).rejects.toThrow("Tensor 'h', batch 2:")
+    await expect(collect(network(), bad, { r: {}, y: {} })).rejects.toThrow("Tensor 'r', batch 2:")
+  })
+
+  it('counts elements of pictures whose size differs from batch to batch', async () => {
+    const b = new GraphBuilder()
+    const x = b.input('x', 'float32', ['N', 2, 'H', 'W'])
+    b.output(b.op('Relu', [x], {}, 'r'), 'float32')
+    const pictures = (edge: number) => ({
+      x: Tensor.of(new Float32Array(2 * 2 * edge * edge).fill(edge), [2, 2, edge, edge]),
+    })
+    const { count, max } = (await collect(b.model(), [pictures(4), pictures(9)], { r: {} })).get('r')!
+    expect([count, max]).toEqual([4 * 16 + 4 * 81, 9])
   })
 
   it('takes shapes that are known, of another batch too', async () => {

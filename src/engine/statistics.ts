@@ -11,7 +11,8 @@ import { type DType, float16ToNumber, sizeOf, type Tensor, toFloat32 } from '../
 import type { FeedSource } from './accumulate.ts'
 import { DEFAULT_RUN_BYTES, groupBySize } from './inner-values.ts'
 import { type ObservedValue, observeShapes } from './observe.ts'
-import { type StatisticsModel, statisticsModel } from './statistics-graph.ts'
+import { type LentMemory, ResultBuffers } from './result-buffers.ts'
+import { type ReducedRange, type ReducedValue, type StatisticsModel, statisticsModel } from './statistics-graph.ts'
 
 /** Asks for a tensor's statistics. */
 export interface StatisticsRequest {
@@ -19,6 +20,8 @@ export interface StatisticsRequest {
   readonly tensor: string
   /** What is added to; say by its `needs` what is collected. It may hold what earlier batches gave. */
   readonly statistics: TensorStatistics
+  /** No element can be below it; where the range is all that is asked, it is taken for the least element. */
+  readonly atLeast?: number | undefined
 }
 
 /** Options of {@link collectStatistics}. */
@@ -37,6 +40,11 @@ export interface StatisticsOptions extends TaskOptions {
   readonly skipBatches?: number | undefined
   /** Called when a batch has been added to all statistics, with the number of batches so far: to save them. */
   readonly afterBatch?: ((batches: number) => void | Promise<void>) | undefined
+  /**
+   * Lends memory that statistics read without copying (`lendStatisticsMemory`); default: none, results are where the
+   * runtime puts them.
+   */
+  readonly memory?: ((numbers: number) => LentMemory | undefined) | undefined
 }
 
 /**
@@ -63,7 +71,7 @@ export async function collectStatistics(
   try {
     for await (const feeds of typeof data === 'function' ? data() : data) {
       checkAborted(signal)
-      if (wanted.size === 0) return wanted
+      if (wanted.size === 0) return new Map()
       batches++
       if (batches <= skipBatches) continue
       collector ??= await Collector.load(evaluator, model, wanted, feeds, options)
@@ -75,15 +83,19 @@ export async function collectStatistics(
     await collector?.release()
   }
   if (batches === 0) fail('INVALID_DATA', 'Calibration: need at least one batch of data; got none.')
-  return collector?.collected ?? wanted
+  const collected = collector?.collected ?? wanted
+  return new Map([...collected].map(([tensor, { statistics }]) => [tensor, statistics]))
 }
 
-function byTensor(requests: readonly StatisticsRequest[]): ReadonlyMap<string, TensorStatistics> {
-  const wanted = new Map<string, TensorStatistics>()
-  for (const { tensor, statistics } of requests) {
+type Requests = ReadonlyMap<string, StatisticsRequest>
+
+function byTensor(requests: readonly StatisticsRequest[]): Requests {
+  const wanted = new Map<string, StatisticsRequest>()
+  for (const request of requests) {
+    const { tensor } = request
     if (wanted.has(tensor))
       fail('INVALID_ARGUMENT', `Statistics: each tensor may be requested once; '${tensor}' is twice.`)
-    wanted.set(tensor, statistics)
+    wanted.set(tensor, request)
   }
   return wanted
 }
@@ -98,28 +110,37 @@ interface Part {
   readonly rangeOf: StatisticsModel['rangeOf']
 }
 
+/** What {@link Collector} was made from. */
+interface Source {
+  readonly evaluator: Evaluator
+  readonly model: Model
+  /** Inputs among the tensors asked for: nothing has to be run for them. */
+  readonly fed: readonly string[]
+  /** Values of which the range is all that is asked. */
+  readonly reduced: ReadonlyMap<string, ReducedValue>
+}
+
 /** Sessions that bring what the statistics need. */
 class Collector {
-  readonly collected: ReadonlyMap<string, TensorStatistics>
-  readonly #fed: readonly string[]
+  /** Requests but for those of tensors that hold no floating-point numbers. */
+  readonly collected: Requests
+  readonly #source: Source
   readonly #parts: readonly Part[]
+  readonly #buffers: ResultBuffers
 
-  private constructor(
-    collected: ReadonlyMap<string, TensorStatistics>,
-    fed: readonly string[],
-    parts: readonly Part[],
-  ) {
+  private constructor(collected: Requests, source: Source, parts: readonly Part[], buffers: ResultBuffers) {
     this.collected = collected
-    this.#fed = fed
+    this.#source = source
     this.#parts = parts
+    this.#buffers = buffers
   }
 
   static async load(
     evaluator: Evaluator,
     model: Model,
-    wanted: ReadonlyMap<string, TensorStatistics>,
+    wanted: Requests,
     feeds: TensorMap,
-    { runBytes = DEFAULT_RUN_BYTES, signal, shapes }: StatisticsOptions,
+    { runBytes = DEFAULT_RUN_BYTES, signal, shapes, memory }: StatisticsOptions,
   ): Promise<Collector> {
     const observed = shapes ?? (await observeShapes(evaluator, model, { feeds, signal }))
     const known = (name: string): ObservedValue =>
@@ -129,51 +150,88 @@ class Collector {
     const inputs = new Set(model.graph.inputs.map((input) => input.name))
     const fed = [...collected.keys()].filter((name) => inputs.has(name))
     const inner = [...collected].filter(([name]) => !inputs.has(name))
-    const reduced = new Map(
-      inner.filter(([, { needsOnlyRange }]) => needsOnlyRange).map(([name]) => [name, known(name)]),
+    const reduced = new Map<string, ReducedValue>(
+      inner
+        .filter(([, { statistics }]) => statistics.needsOnlyRange)
+        .map(([name, { atLeast }]) => [name, { ...known(name), atLeast }]),
     )
     const whole = inner.filter(([name]) => !reduced.has(name)).map(([name]) => name)
-    const groups = groupBySize(whole, observed, runBytes / growthOf(feeds, observed))
+    const growth = growthOf(feeds, observed)
+    const fixedShapes = hasFixedShapes(model, feeds)
+    const groups = groupBySize(whole, observed, runBytes / growth)
     if (groups.length === 0 && reduced.size > 0) groups.push([])
     const parts: Part[] = []
     try {
       for (const [index, group] of groups.entries()) {
         // Reductions bring next to nothing, but need everything before them computed: the last group does most of that.
-        const ranges = index === groups.length - 1 ? reduced : new Map<string, ObservedValue>()
-        const { model: part, rangeOf } = statisticsModel(model, group, ranges)
+        const ranges = index === groups.length - 1 ? reduced : new Map<string, ReducedValue>()
+        const { model: part, rangeOf } = statisticsModel(model, group, ranges, { fixedShapes })
         parts.push({ executable: await evaluator.load(part), whole: group, reduced: [...ranges.keys()], rangeOf })
       }
     } catch (error) {
       for (const { executable } of parts) await executable.release()
       throw error
     }
-    return new Collector(collected, fed, parts)
+    const buffers = new ResultBuffers(fixedShapes ? memory : undefined, groups, observed)
+    return new Collector(collected, { evaluator, model, fed, reduced }, parts, buffers)
   }
 
   /** Runs one batch and adds what it brings. @param batch its number, from 1. */
   async add(feeds: TensorMap, batch: number, signal: AbortSignal | undefined): Promise<void> {
-    for (const name of this.#fed) this.#addTensor(name, feeds[name]!, batch)
+    for (const name of this.#source.fed) this.#addTensor(name, feeds[name]!, batch)
     for (const { executable, whole, reduced, rangeOf } of this.#parts) {
-      const results = await executable.run(feeds)
+      const results = await this.#buffers.run(executable, feeds, whole)
       checkAborted(signal)
       for (const name of whole) {
         this.#addTensor(name, results[name]!, batch)
         delete results[name]
       }
-      for (const name of reduced) {
-        const { min, max, count } = rangeOf(results, name)
-        naming(name, batch, () => this.collected.get(name)!.addRange(min, max, count))
-      }
+      const ranges = new Map(reduced.map((name) => [name, rangeOf(results, name)]))
+      const good = [...ranges.values()].every(({ min, max, count }) => count === 0 || Number.isFinite(max - min))
+      this.#addRanges(good ? ranges : await this.#rangesOneByOne(feeds), batch)
     }
   }
 
+  #addRanges(ranges: ReadonlyMap<string, ReducedRange>, batch: number): void {
+    for (const [name, { min, max, count }] of ranges)
+      naming(name, batch, () => this.#statisticsOf(name).addRange(min, max, count))
+  }
+
+  /** Each value looked at for itself: NaN of one shows in those behind it too, and the first is to be named. */
+  async #rangesOneByOne(feeds: TensorMap): Promise<ReadonlyMap<string, ReducedRange>> {
+    const { evaluator, model, reduced } = this.#source
+    const { model: part, rangeOf } = statisticsModel(model, [], reduced, { everySum: true })
+    const executable = await evaluator.load(part)
+    try {
+      const results = await executable.run(feeds)
+      return new Map([...reduced.keys()].map((name) => [name, rangeOf(results, name)]))
+    } finally {
+      await executable.release()
+    }
+  }
+
+  #statisticsOf(name: string): TensorStatistics {
+    return this.collected.get(name)!.statistics
+  }
+
   #addTensor(name: string, tensor: Tensor, batch: number): void {
-    naming(name, batch, () => this.collected.get(name)!.add(floatsOf(tensor)))
+    naming(name, batch, () => this.#statisticsOf(name).add(floatsOf(tensor)))
   }
 
   async release(): Promise<void> {
+    this.#buffers.release()
     for (const { executable } of this.#parts) await executable.release()
   }
+}
+
+/** Whether every axis but the first of all inputs is declared, so that shapes follow from the size of the batch. */
+function hasFixedShapes({ graph }: Model, feeds: TensorMap): boolean {
+  return graph.inputs
+    .filter(({ name }) => feeds[name] !== undefined)
+    .every(
+      ({ type }) =>
+        type?.kind === 'tensor' && type.shape?.slice(1).every((extent) => typeof extent === 'number' && extent > 0),
+    )
 }
 
 /** How many times as large as observed the values of a run with these feeds are about. */

@@ -28,17 +28,18 @@ export async function fileSource(path: string): Promise<ByteSource> {
     async read(ranges) {
       const file = await open(path, 'r')
       try {
-        const results: Uint8Array[] = []
-        for (const { offset, length } of ranges) {
-          const bytes = new Uint8Array(length)
-          for (let done = 0; done < length; ) {
-            const { bytesRead } = await file.read(bytes, done, length - done, offset + done)
-            if (bytesRead === 0) fail('INVALID_FILE', `File '${name}' became shorter while it was being read.`)
-            done += bytesRead
-          }
-          results.push(bytes)
-        }
-        return results
+        // All at once: one by one, each range costs a turn of the event loop.
+        return await Promise.all(
+          ranges.map(async ({ offset, length }) => {
+            const bytes = new Uint8Array(length)
+            for (let done = 0; done < length; ) {
+              const { bytesRead } = await file.read(bytes, done, length - done, offset + done)
+              if (bytesRead === 0) fail('INVALID_FILE', `File '${name}' became shorter while it was being read.`)
+              done += bytesRead
+            }
+            return bytes
+          }),
+        )
       } finally {
         await file.close()
       }

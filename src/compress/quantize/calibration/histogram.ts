@@ -111,7 +111,8 @@ export class Histogram {
   /** The same from a sample of many numbers, or from all when it holds nothing but zeros. */
   #beginFrom(data: Float32Array): void {
     const step = Math.ceil(data.length / SAMPLE)
-    const sample = Float32Array.from({ length: Math.ceil(data.length / step) }, (_, i) => data[i * step]!)
+    const sample = new Float32Array(Math.ceil(data.length / step))
+    for (let i = 0; i < sample.length; i++) sample[i] = data[i * step]!
     const { zeros } = scanAll(sample)
     if (zeros < sample.length) this.#begin(sample, zeros)
     else this.#begin(data, scanAll(data).zeros)
@@ -141,29 +142,22 @@ export class Histogram {
 
   #addMany(data: Float32Array, extremes: Extremes | undefined): Scan {
     const kernel = histogramKernel()
-    const { tables } = kernel
     const inverse = HALF / 2 ** this.#exponent
     let found: Scan = scanFew(data.subarray(0, 0))
     let beyond = 0
-    tables.fill(0)
+    kernel.clear()
     for (let at = 0; at < data.length; at += CHUNK) {
       const end = Math.min(at + CHUNK, data.length)
-      kernel.data.set(data.subarray(at, end))
       const { low, high } = extremes ?? NO_LIMITS
-      const { rest, far, ...part } = kernel.count(end - at, inverse, low, high)
+      const part = kernel.count(kernel.addressOf(data, at, end), end - at, inverse, low, high)
+      const { rest, far } = part
       for (let i = 0; i < rest.length; i++) this.#addBeyond(rest[i]!)
       if (extremes && far.length > 0) extremes.add(far)
       beyond += rest.length
       found = joinScans(found, part)
     }
     const core = this.#core
-    if (core) {
-      for (let bin = 0; bin < 2 * HALF; bin++) {
-        const counted = (tables[bin]! >>> 0) + (tables[2 * HALF + bin]! >>> 0)
-        if (counted !== 0) core[bin]! += counted
-      }
-      core[HALF]! -= found.zeros
-    }
+    if (core) addCounts(core, kernel.tables)
     this.#inside += data.length - found.zeros - beyond
     this.#zeros += found.zeros
     return found
@@ -297,6 +291,14 @@ export class Histogram {
       histogram.#beyond += readRun(run, octaveCounts(octaves, exponent))
     }
     return histogram
+  }
+}
+
+/** Adds unsigned counts of two tables to the core. */
+function addCounts(core: Float64Array, [one, other]: readonly [Int32Array, Int32Array]): void {
+  for (let bin = 0; bin < core.length; bin++) {
+    const counted = (one[bin]! >>> 0) + (other[bin]! >>> 0)
+    if (counted !== 0) core[bin]! += counted
   }
 }
 
