@@ -1,5 +1,6 @@
 // The whole quantization of a network by `whittle quantize` and by onnxruntime.quantization: time and peak memory
-// against the number of samples. Every run is a process of its own, and all of it counts.
+// against the number of samples. Every run is a process of its own, and all of it counts. Two floors stand beside them: a
+// process of Node that does nothing, and one that runs the network on the pictures and does nothing else.
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatTable } from 'whittle-nn/report'
@@ -33,6 +34,33 @@ function peer(method, samples, threads) {
   return measure(PYTHON, args, { env: pythonEnvironment(threads) })
 }
 
+function inferenceAlone(samples, threads) {
+  const script = join(ROOT, 'bench', 'calibration-floor.mjs')
+  const pictures = join(CIFAR, 'data_batch_1.bin')
+  return measure(process.execPath, [script, MODEL, pictures, ...[samples, BATCH, threads].map(String)])
+}
+
+/** Node as it starts and ends; what it says of itself is the object that `measure` wants. */
+function nodeStart() {
+  const code =
+    'const u = process.resourceUsage(); console.log(JSON.stringify({ cpu: (u.userCPUTime + u.systemCPUTime) / 1e6, peakMB: u.maxRSS * 1024 / 1e6 }))'
+  return measure(process.execPath, ['-e', code])
+}
+
+/** The floors, as rows without a peer. */
+async function floors(counts, rounds, threads, log) {
+  const rows = []
+  const add = async (method, samples, run) => {
+    log(`${method}${samples === undefined ? '' : `, ${samples} samples`}`)
+    const runs = []
+    for (let round = 0; round < Math.min(rounds, 3); round++) runs.push(await run())
+    rows.push({ method, samples, ours: best(runs, threads), peer: undefined })
+  }
+  await add('node start', undefined, nodeStart)
+  for (const samples of counts) await add('inference alone', samples, () => inferenceAlone(samples, threads))
+  return rows
+}
+
 /** Seconds by CPU time with one thread, which other processes hardly change; else from start to exit. */
 const best = (runs, threads) => ({
   seconds: Math.min(...runs.map(({ cpu, wall }) => (threads === 1 ? cpu : wall))),
@@ -49,8 +77,9 @@ export async function run({ threads, rounds, quick, python, log }) {
     }
   const reason = missing(python, ['numpy', 'onnx'])
   const results = []
+  const counts = quick ? SAMPLES.slice(0, 2) : SAMPLES
   for (const [method] of METHODS)
-    for (const samples of quick ? SAMPLES.slice(0, 2) : SAMPLES) {
+    for (const samples of counts) {
       const runs = { ours: [], peer: [] }
       // In turns, so that a slower spell of the machine meets both.
       for (let round = 0; round < Math.min(rounds, samples > 512 ? 1 : 3); round++) {
@@ -77,9 +106,10 @@ export async function run({ threads, rounds, quick, python, log }) {
     right('ORT MB'),
   ]
   const number = (value, digits) => (value === undefined ? '–' : value.toFixed(digits))
-  const rows = results.map(({ method, samples, ours: mine, peer: its }, index) => [
-    index > 0 && results[index - 1].method === method ? '' : method,
-    String(samples),
+  const shown = [...results, ...(await floors(counts, rounds, threads, log))]
+  const rows = shown.map(({ method, samples, ours: mine, peer: its }, index) => [
+    index > 0 && shown[index - 1].method === method ? '' : method,
+    samples === undefined ? '–' : String(samples),
     number(mine.seconds, 2),
     number(its?.seconds, 2),
     number(its && its.seconds / mine.seconds, 1),
