@@ -68,6 +68,19 @@ describe('rounding of weights', () => {
     )
   })
 
+  it('stays to nearest where the data are others in every pass, unless it was asked for', async () => {
+    let pass = 0
+    const shuffled: QuantizeOptions['data'] = async function* () {
+      yield { input: randomTensor([64, 2, 8, 8], pass++) }
+    }
+    const { record } = await quantize(model, { data: shuffled, weights: 'int4' }, runtime)
+    expect(record.warnings).toContain(
+      "Rounded to nearest: 'body': The data are others in every pass; its integers can be chosen on the same samples only.",
+    )
+    const asked = quantize(model, { data: shuffled, weights: 'int4', rounding: 'gptq' }, runtime)
+    await expect(asked).rejects.toThrow('Rounding: data must be the same batches in every pass;')
+  })
+
   it('stays to nearest where samples have several sizes, unless it was asked for', async () => {
     const b = new GraphBuilder('tokens')
     b.input('x', 'float32', ['N', 'tokens', 8])

@@ -98,6 +98,12 @@ interface KnownRounding {
   readonly quantizations: ReadonlyMap<string, string>
 }
 
+/** Data that integers cannot be chosen on, by the code of the error that says so. */
+const UNROUNDED: Readonly<Record<string, string>> = {
+  SHAPE_MISMATCH: 'Samples have several sizes; its integers can be chosen on samples of one size only.',
+  INVALID_DATA: 'The data are others in every pass; its integers can be chosen on the same samples only.',
+}
+
 /**
  * Integers for the plans of one calibration, chosen once: plans that roll layers back keep those of the others.
  *
@@ -117,7 +123,7 @@ export class PlanRounding {
   /**
    * Integers for a plan.
    *
-   * @param choice what was asked for. Where nothing was, samples of several sizes leave weights rounded to nearest.
+   * @param choice what was asked for. Where nothing was, data that do not do for it leave weights rounded to nearest.
    * @returns as {@link roundWeights}.
    * @throws WhittleError as `learnRounding`.
    */
@@ -136,9 +142,9 @@ export class PlanRounding {
       return fitting(known, plan)
     const weights = await roundWeights(model, plan, { ...this.#defaults, ...wanted }, inputs, runtime).catch(
       (error: unknown) => {
-        const isVaried = error instanceof WhittleError && error.code === 'SHAPE_MISMATCH'
-        if (choice !== undefined || !isVaried) throw error
-        return toNearest(layers, 'Samples have several sizes; its integers can be chosen on samples of one size only.')
+        const reason = error instanceof WhittleError ? UNROUNDED[error.code] : undefined
+        if (choice !== undefined || reason === undefined) throw error
+        return toNearest(layers, reason)
       },
     )
     if (!weights) return undefined

@@ -1,5 +1,5 @@
 /** Inner values of a network for all samples, computed from where an earlier pass left off. */
-import { checkAborted } from '../../core/index.ts'
+import { checkAborted, fail } from '../../core/index.ts'
 import { type Evaluator, type Model, type TensorMap, tensorType, type ValueType } from '../../graph/index.ts'
 import type { Tensor } from '../../tensor/index.ts'
 import { partBetween } from './cut.ts'
@@ -67,6 +67,44 @@ export class Activations {
     this.#kept = kept
     this.#names = [...values]
   }
+}
+
+/**
+ * The same data, checked to start with the same batch in every pass.
+ *
+ * @throws WhittleError while iterating: `INVALID_DATA` when they do not.
+ */
+export function sameEveryPass(data: () => AsyncIterable<TensorMap>): () => AsyncIterable<TensorMap> {
+  let known: number | undefined
+  return async function* () {
+    let isFirst = true
+    for await (const feeds of data()) {
+      if (isFirst) {
+        const found = fingerprint(feeds)
+        known ??= found
+        if (found !== known)
+          fail(
+            'INVALID_DATA',
+            'Rounding: data must be the same batches in every pass; the first batch has changed. Shuffle and augment once, before.',
+          )
+      }
+      isFirst = false
+      yield feeds
+    }
+  }
+}
+
+/** FNV-1a of shapes and the first bytes of each tensor: enough to tell other samples. */
+function fingerprint(feeds: TensorMap): number {
+  let hash = 0x811c9dc5
+  const add = (byte: number): void => {
+    hash = Math.imul(hash ^ byte, 0x01000193) >>> 0
+  }
+  for (const tensor of Object.values(feeds)) {
+    for (const extent of tensor.shape) add(extent & 0xff)
+    if (tensor.dtype !== 'string') for (const byte of tensor.bytes.subarray(0, 65536)) add(byte)
+  }
+  return hash
 }
 
 /** The type of a value whose first axis is the batch. */

@@ -6,7 +6,7 @@ import { dequantizeWeight, findSites, type Site, type Skip } from '../../compres
 import { checkAborted, createRandom, fail } from '../../core/index.ts'
 import { cloneModel, floatAttribute, GraphIndex, liftOpset, type Model, type Node } from '../../graph/index.ts'
 import { type Tensor, toFloat32 } from '../../tensor/index.ts'
-import { Activations } from './activations.ts'
+import { Activations, sameEveryPass } from './activations.ts'
 import { cutValues } from './cut.ts'
 import { linearMap, matrixOfWeight } from './linear-map.ts'
 import {
@@ -98,7 +98,8 @@ class RoundingRun {
     this.#fake = cloneModel(fake)
     this.#options = options
     this.#context = context
-    const { evaluator, data, signal } = context
+    const { evaluator, signal } = context
+    const data = sameEveryPass(context.data)
     this.#original = new Activations(evaluator, data, options.keepBytes, signal)
     this.#quantized = new Activations(evaluator, data, options.keepBytes, signal)
   }

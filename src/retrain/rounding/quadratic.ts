@@ -83,7 +83,7 @@ export function descendCoordinates(problem: QuadraticProblem, levels: Float64Arr
 }
 
 /** Rows longer than this are not searched for pairs: that takes the square of the length for each output and sweep. */
-const LONGEST_PAIRED = 1536
+export const LONGEST_PAIRED = 1536
 const MOST_PAIR_SWEEPS = 2
 
 /**
@@ -97,14 +97,16 @@ export function descendPairs(problem: QuadraticProblem, levels: Float64Array, re
   if (length > LONGEST_PAIRED) return
   const gradient = new Float64Array(length)
   const moves = { up: new Float64Array(length), down: new Float64Array(length) }
+  const largest = largestBeside(problem)
   for (let o = 0; o < outputs; o++) {
     gradientOf(problem, levels, o, gradient)
     const step = problem.grid.step.subarray(o * length, (o + 1) * length)
+    const widest = step.reduce((most, s) => Math.max(most, s), 0)
     for (let sweep = 0, changed = true; changed && sweep < MOST_PAIR_SWEEPS; sweep++) {
       changed = false
       singleMoves(problem, levels, o, reach, gradient, moves)
       for (let i = 0; i < length; i++) {
-        const found = bestPair(i, length, second, step, moves)
+        const found = bestPair(i, length, second, step, moves, 2 * largest[i]! * step[i]! * widest)
         if (!found) continue
         changed = true
         for (const { at, by } of found) {
@@ -143,32 +145,62 @@ function singleMoves(
   }
 }
 
-/** The move of element i with another one that lowers the loss most, if any does. */
+/** Greatest magnitude of each row of H beside its diagonal. */
+function largestBeside({ length, second }: QuadraticProblem): Float64Array {
+  const largest = new Float64Array(length)
+  for (let i = 0, at = 0; i < length; i++)
+    for (let j = 0; j < length; j++, at++) {
+      const size = Math.abs(second[at]!)
+      if (j !== i && size > largest[i]!) largest[i] = size
+    }
+  return largest
+}
+
+/**
+ * The move of element i with another one that lowers the loss most, if any does.
+ *
+ * Of a pair that lowers it, the element whose own step costs less costs less than what the two share, so that elements
+ * beyond that need no look: they come up as the other one of a pair.
+ *
+ * @param bound most that i can share with another one: 2 |Hᵢⱼ| sᵢ sⱼ.
+ */
 function bestPair(
   i: number,
   length: number,
   second: Float64Array,
   step: Float64Array,
   { up, down }: Moves,
+  bound: number,
 ): readonly { at: number; by: number }[] | undefined {
   let best = -1e-12 * Math.abs(second[i * length + i]! * step[i]! ** 2)
-  let found: readonly { at: number; by: number }[] | undefined
-  for (const by of [1, -1]) {
+  let [own, other, move] = [0, -1, 0]
+  for (let by = 1; by >= -1; by -= 2) {
     const alone = by > 0 ? up[i]! : down[i]!
-    if (alone === Number.POSITIVE_INFINITY) continue
+    if (!(2 * alone <= bound)) continue
     const factor = 2 * by * step[i]!
     for (let j = 0, at = i * length; j < length; j++, at++) {
       const cross = factor * step[j]! * second[at]!
-      const [raised, lowered] = [alone + up[j]! + cross, alone + down[j]! - cross]
-      if (j === i || (raised >= best && lowered >= best)) continue
-      best = Math.min(raised, lowered)
-      found = [
-        { at: i, by },
-        { at: j, by: raised < lowered ? 1 : -1 },
-      ]
+      const raised = alone + up[j]! + cross
+      if (raised < best && j !== i) {
+        best = raised
+        own = by
+        other = j
+        move = 1
+      }
+      const lowered = alone + down[j]! - cross
+      if (lowered < best && j !== i) {
+        best = lowered
+        own = by
+        other = j
+        move = -1
+      }
     }
   }
-  return found
+  if (other < 0) return undefined
+  return [
+    { at: i, by: own },
+    { at: other, by: move },
+  ]
 }
 
 /** Half the gradient of a row's loss: H (ŵ − w) + b. */

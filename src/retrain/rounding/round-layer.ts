@@ -6,7 +6,7 @@ import { type LayerProblem, layerProblem } from './layer-problem.ts'
 import { learnUnit } from './learn.ts'
 import type { LinearMap } from './linear-map.ts'
 import type { ResolvedRounding, RoundingContext } from './options.ts'
-import { descendCoordinates, descendPairs, quadraticLoss, roundInSequence } from './quadratic.ts'
+import { descendCoordinates, descendPairs, LONGEST_PAIRED, quadraticLoss, roundInSequence } from './quadratic.ts'
 import { activationBehind, rowBatches, rowUnit } from './row-unit.ts'
 import type { LayerRows } from './rows.ts'
 import { alphaOf } from './soft-rounding.ts'
@@ -81,6 +81,11 @@ async function roundByMoments({ groups }: LayerProblem, { matrices }: RoundingCo
   for (const group of groups) {
     const sequence = await roundInSequence(matrices, group, DAMPING)
     descendCoordinates(group, sequence, REACH)
+    if (group.length > LONGEST_PAIRED) {
+      parts.push(sequence)
+      continue
+    }
+    // Another start is tried where that takes seconds, not minutes.
     const near = nearestLevels(group.grid)
     descendCoordinates(group, near, REACH)
     const best = quadraticLoss(group, near) < quadraticLoss(group, sequence) ? near : sequence
