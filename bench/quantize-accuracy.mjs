@@ -32,6 +32,7 @@ const { values } = parseArgs({
     },
     sections: { type: 'string', default: SECTIONS.join() },
     only: { type: 'string' },
+    bits: { type: 'string' },
     samples: { type: 'string', default: '256' },
     limit: { type: 'string', default: '5000' },
     epochs: { type: 'string', default: '2' },
@@ -149,9 +150,11 @@ async function plannedRows(name, network, runtime) {
         ...Object.entries(ROUNDINGS).map(([variant, extra]) =>
           row('bits', bits, variant, run(model, { ...options, ...extra })),
         ),
-        ...learnedVariants({ model, bits, options, feeds, network, runtime, epochs: Number(values.epochs) }).map(
-          ([variant, make]) => row('bits', bits, variant, make),
-        ),
+        ...learnedVariants({
+          ...{ model, bits, options, feeds, network, runtime },
+          epochs: Number(values.epochs),
+          withLong: values.only !== undefined,
+        }).map(([variant, make]) => row('bits', bits, variant, make)),
       ]
     }),
     ...[32, 16].flatMap((levels) => [
@@ -184,6 +187,7 @@ async function measure(name, runtime) {
     const samples = key.section === 'outlier' ? OUTLIER_SAMPLES : Number(values.samples)
     const row = { ...key, limit, samples }
     if (!wanted.includes(key.section) || (values.only && !key.variant.includes(values.only))) continue
+    if (values.bits && key.bits !== values.bits) continue
     if (values.without?.split(',').includes(key.variant)) continue
     if (!values.redo && rows.some((other) => isSame(other, row))) continue
     const started = performance.now()

@@ -4,6 +4,8 @@ import { finetune } from 'whittle-nn/node'
 
 /** Roundings by the study's name for them. */
 const ROUNDINGS = { gptq: 'gptq', blocks: 'block', adaround: 'adaround' }
+/** Long ones, only when asked for by name: AdaRound with as many steps as AMCT's default has. */
+const LONG_ROUNDINGS = { '10,000 steps of adaround': { method: 'adaround', iterations: 10_000 } }
 /** What training calls the bits of the study. */
 const QAT_BITS = { W8A8: 'int8', W4A8: 'w4a8', W4A4: 'w4a4' }
 
@@ -12,8 +14,8 @@ const QAT_BITS = { W8A8: 'int8', W4A8: 'w4a8', W4A4: 'w4a4' }
  *
  * @returns `[name, make]` of each.
  */
-export function learnedVariants({ model, bits, options, feeds, network, runtime, epochs }) {
-  const variants = Object.entries(ROUNDINGS).map(([name, rounding]) => [
+export function learnedVariants({ model, bits, options, feeds, network, runtime, epochs, withLong }) {
+  const variants = Object.entries({ ...ROUNDINGS, ...(withLong ? LONG_ROUNDINGS : {}) }).map(([name, rounding]) => [
     name,
     async () => (await quantize(model, { data: feeds, ...options, rounding }, runtime)).model,
   ])
