@@ -26,7 +26,9 @@ describe('whittle quantize', () => {
   // For no place in particular: nothing is measured and taken back then.
   it('writes the model and its record, and shows every layer', async () => {
     const { code, stdout, stderr } = await run('quantize model.onnx --data cifar10:data --target onnx -o small.onnx')
-    expect(stderr).toBe('')
+    // The pictures are what nobody said they should be; that is no part of the result.
+    expect(stderr).toMatch(/^Warning: Input 'image' is fed whole numbers of 0 to 255, [^\n]*\n$/)
+    expect(stdout).not.toContain('whole numbers')
     expect(code).toBe(0)
     expect(stdout).toContain('uint8 × int8 per channel')
     expect(stdout).toMatch(/Wrote small\.onnx, small\.onnx\.record\.json in/)
@@ -35,6 +37,19 @@ describe('whittle quantize', () => {
     expect([method, layers.length, (plan as QuantizePlan).activations.length]).toEqual(['quantize', 3, 5])
     expect(after.bytes).toBeLessThan(0.26 * before.bytes)
     expect(after.macs).toBe(before.macs)
+    expect(record('small.onnx').warnings.join()).toContain('whole numbers')
+  })
+
+  it('chooses 4-bit integers on the data, unless told not to', async () => {
+    const line =
+      'quantize model.onnx --data cifar10:data --preprocess cifar10 --target onnx --weights int4 -o four.onnx'
+    const chosen = await run(line)
+    expect([chosen.code, chosen.stderr]).toEqual([0, ''])
+    expect(chosen.stdout).toMatch(/rounding .*output error/)
+    expect(record('four.onnx').layers.map(({ rounding }) => rounding)).toEqual(['gptq', 'gptq', 'gptq'])
+    const nearest = await run(`${line} --rounding nearest`)
+    expect(nearest.stdout).not.toContain('gptq')
+    expect(record('four.onnx').layers.map(({ rounding }) => rounding)).toEqual(['nearest', 'nearest', 'nearest'])
   })
 
   it('writes equal bytes for equal seeds, and one JSON document with --json', async () => {
