@@ -1,6 +1,9 @@
 // Training steps of one network: forward, backward, SGD with momentum and weight decay; prints one line of JSON.
+// With `products` the time is that of convolutions and matrix products alone, as ONNX Runtime's profiler has it.
 // With `dump` it writes the network, its weights and the samples for the peers instead, and measures nothing.
-import { writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { createEvaluator, createTrainingStep, observeShapes, prepareNetwork } from 'whittle-nn'
 import { Tensor } from 'whittle-nn/tensor'
@@ -12,7 +15,7 @@ const STEPS_PER_RUN = 8
 /** Steps whose losses are compared. */
 const COMPARED = 5
 
-const { network, threads, runs, dump, kernels, lr } = JSON.parse(process.argv[2])
+const { network, threads, runs, dump, kernels, lr, products } = JSON.parse(process.argv[2])
 const { build, batch } = NETWORKS[network]
 
 let seed = 1
@@ -46,11 +49,13 @@ function write(model) {
   writeFileSync(`${dump}.json`, JSON.stringify({ batch, nodes, tensors }, plain))
 }
 
-/** The runtime with a clock around its runs. */
-function clocked() {
+/** The runtime with a clock around its runs. @param profiles prefix of profiles' files. */
+function clocked(profiles) {
   const clock = { seconds: 0 }
-  const create = async (...args) => {
-    const session = await ort.InferenceSession.create(...args)
+  const create = async (bytes, options) => {
+    const profiling = profiles ? { enableProfiling: true, profileFilePrefix: profiles } : {}
+    const session = await ort.InferenceSession.create(bytes, { ...options, ...profiling })
+    clock.session = session
     const run = session.run.bind(session)
     session.run = async (...feeds) => {
       const started = performance.now()
@@ -65,8 +70,31 @@ function clocked() {
   return { runtime: { Tensor: ort.Tensor, InferenceSession: { create } }, clock }
 }
 
+/** Whether a profiled node is a convolution or a product of the network's, and no scaling or sum in the form of one. */
+function isProduct({ op_name: operator, input_type_shape: inputs = [], output_type_shape: outputs = [] }) {
+  if (operator !== 'Conv') return ['MatMul', 'FusedMatMul', 'Gemm', 'ConvTranspose'].includes(operator)
+  const [, weight] = inputs.map((input) => Object.values(input)[0])
+  const [result] = outputs.map((output) => Object.values(output)[0])
+  return weight[1] > 1 || (weight[2] * weight[3] > 1 && result[2] * result[3] > 1)
+}
+
+/** Seconds per step in products, of the last run of the step's session. */
+function secondsInProducts(folder) {
+  const profiles = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'))
+  const events = JSON.parse(profiles.sort((a, b) => b.length - a.length)[0])
+  const nodes = events.filter(({ cat, name: event }) => cat === 'Node' && event.endsWith('_kernel_time'))
+  const loops = nodes.filter(({ args }) => args.op_name === 'Loop').map(({ ts, dur }) => ({ ts, end: ts + dur }))
+  const sums = loops.map(({ ts, end }) =>
+    nodes
+      .filter((node) => node.ts >= ts && node.ts < end && isProduct(node.args))
+      .reduce((sum, { dur }) => sum + dur, 0),
+  )
+  return Math.min(...sums.slice(1)) / 1e6 / STEPS_PER_RUN
+}
+
 async function measure() {
-  const { runtime, clock } = clocked()
+  const folder = products && mkdtempSync(join(tmpdir(), 'training-products-'))
+  const { runtime, clock } = clocked(folder && join(folder, 'profile'))
   const evaluator = createEvaluator(runtime, { threads })
   const observe = (model, options) => observeShapes(evaluator, model, options)
   const { model, types } = await prepareNetwork(build(), observe, { batch })
@@ -97,6 +125,11 @@ async function measure() {
       least = seconds / STEPS_PER_RUN
       share = 1 - (clock.seconds - inside) / seconds
     }
+  }
+  if (folder) {
+    clock.session.endProfiling()
+    least = secondsInProducts(folder)
+    rmSync(folder, { recursive: true })
   }
   return { seconds: least, losses, share, processor }
 }

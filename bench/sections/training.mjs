@@ -32,6 +32,7 @@ async function runRow(network, { threads, rounds, quick, log, python }) {
   const contenders = [
     { name: 'whittle', run: ours({}) },
     { name: 'whittle, standard operators', run: ours({ kernels: 'standard' }) },
+    { name: 'whittle, products alone', run: ours({ products: true }) },
   ]
   const reason = missing(python, ['torch', 'numpy'])
   if (reason) log(`PyTorch skipped: ${reason}`)
@@ -71,7 +72,7 @@ function tableOf(rows) {
       const head = index === 0 ? [network, String(batch), result.name] : ['', '', result.name]
       if (result.failure) return [...head, 'failed', '', '', '', '', '', '']
       const { least, seconds, peakMB, share, processor, others } = result
-      const ratio = peer && index < 2 ? `${(peer.least / least).toFixed(2)}×` : ''
+      const ratio = peer && !result.name.startsWith('PyTorch') ? `${(peer.least / least).toFixed(2)}×` : ''
       const outside = Number.isFinite(share) ? `${(share * 100).toFixed(1)} %` : ''
       const shown = [
         milliseconds(least),
@@ -95,6 +96,7 @@ function tableOf(rows) {
   ]
   const notes = [
     'ms per step: forward, backward, SGD with momentum and weight decay; the least over all rounds, and their median.',
+    'products alone: convolutions and matrix products of the step, by ONNX Runtime’s profiler: the floor of what is left.',
     'CPU ms: least processor time of a step; with --threads 1 it hardly depends on what else runs.',
     'PyTorch / ours: with the faster of PyTorch’s layouts. outside: share of a step outside ONNX Runtime.',
     'others: CPUs that other processes kept busy meanwhile; figures with more than a few tenths are rough.',

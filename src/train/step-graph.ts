@@ -17,9 +17,11 @@ import { fromNumbers, sizeOf, Tensor } from '../tensor/index.ts'
 import { emitStatistics } from './batch-norm.ts'
 import { loopNames, loopOver } from './loop.ts'
 import { checkLoss, type LossInputs, needsOf, rowsOfScores, totalLoss } from './losses.ts'
+import type { Lowered, LoweringContext, StoredParameter } from './lowering/index.ts'
 import { checkClipping, checkOptimizer, type ParameterSettings, type ScalarName } from './optimizer.ts'
 import { type Selection, selectParameters } from './parameters.ts'
 import type { StepOptions } from './step-options.ts'
+import { type Carrier, storedShape } from './stored.ts'
 import { logitsOf, type TeacherValues, teacherValues } from './teacher.ts'
 import { type Carried, emitUpdates, type Stage } from './update-graph.ts'
 
@@ -39,6 +41,8 @@ export interface StepGraph {
   /** Inputs for the teacher's values, and the model that computes them. */
   readonly teacher: TeacherValues | undefined
   readonly carried: readonly Carried[]
+  /** The values that the loop hands on, and what of `carried` each is made of. */
+  readonly carriers: readonly Carrier[]
   /** Settings of each group of parameters; its scalars are the inputs `${name}/${group}`. */
   readonly settings: readonly ParameterSettings[]
   /** The scalars that are inputs. */
@@ -59,6 +63,7 @@ export const GRADIENT_NORM = 'train/gradient-norm'
 
 /** Forward and backward pass of one batch. */
 interface Pass extends Omit<Stage, 'graph'> {
+  readonly stored: ReadonlyMap<string, StoredParameter>
   readonly types: ReadonlyMap<string, Typed>
   readonly model: Model
   /** The same in standard operators, with every value under its name. */
@@ -114,6 +119,7 @@ export function buildStep(model: Model, types: ReadonlyMap<string, Typed>, optio
     targets: pass.targets,
     teacher: pass.teacher,
     carried: update.carried,
+    carriers: update.carriers,
     settings: update.settings,
     scalars: update.scalars,
     selection: pass.selection,
@@ -172,9 +178,13 @@ function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: St
   })
   learnTypes(types, result.model.graph, result.emit)
   const standard = options.lowering ? options.lowering.standard(result.model, types) : result.model
-  const lower = options.lowering?.lower ?? options.lower
-  const lowered = lower ? lower(result.model, types) : result.model
-  const passEmit = new Emitter(lowered.graph, types)
+  const nearMeans = new Map(norms.statistics.map(({ node, runningMean }) => [node, runningMean]))
+  const { model: lowered, stored } = lowerPass(result.model, types, options, { gradients: result.gradients, nearMeans })
+  const orders = [...stored].flatMap(([name, { name: own, gradient, order }]) => {
+    const type = { dtype: types.get(name)!.dtype, shape: storedShape(order) }
+    return [[own, type] as const, [gradient, type] as const]
+  })
+  const passEmit = new Emitter(lowered.graph, new Map([...types, ...orders]))
   const statistics = norms.statistics.flatMap((norm) => emitStatistics(passEmit, norm))
   return {
     source: lifted.graph,
@@ -186,12 +196,25 @@ function buildPass(source: Model, given: ReadonlyMap<string, Typed>, options: St
     correct,
     gradients: result.gradients,
     statistics,
+    batchStatistics: norms.statistics,
+    stored,
     sliced,
     selection,
     classes,
     targets,
     teacher,
   }
+}
+
+/** The pass as the runtime takes it. */
+function lowerPass(
+  model: Model,
+  types: ReadonlyMap<string, Typed>,
+  { lowering, lower }: StepOptions,
+  context: LoweringContext,
+): Lowered {
+  if (lowering) return lowering.lower(model, types, context)
+  return { model: lower ? lower(model, types) : model, stored: new Map() }
 }
 
 /** A parameter to ask a gradient for when none has one, so that the error says why. */
@@ -262,7 +285,7 @@ function emitCorrect(emit: Emitter, scores: () => string, targets: string | unde
 
 /** The pass alone, with parameters and statistics as inputs. */
 function passModel(pass: Pass): Model {
-  const graph = withInputs(pass, pass.standard.graph)
+  const graph = withInputs({ ...pass, stored: new Map() }, pass.standard.graph)
   graph.outputs = [pass.loss, ...pass.gradients.values()].map((name) => ({ name, type: undefined }))
   const model = { ...pass.standard, graph }
   removeUnusedFrom(model)
@@ -276,18 +299,26 @@ function withInputs(pass: Pass, source: Graph): Graph {
   graph.inputs = [...graph.inputs]
   for (const name of names) {
     const tensor = graph.initializers.get(name)!
+    const stored = pass.stored.get(name)
     graph.initializers.delete(name)
-    graph.inputs.push({ name, type: tensorType(tensor.dtype, tensor.shape) })
+    const shape = stored ? storedShape(stored.order) : tensor.shape
+    graph.inputs.push({ name: stored?.name ?? name, type: tensorType(tensor.dtype, shape) })
   }
   return graph
 }
 
 function inPlace(pass: Pass): Stage {
-  const { emit, loss, correct, gradients, statistics, sliced, source } = pass
+  const { emit, loss, correct, statistics, batchStatistics, sliced, source, stored } = pass
+  const gradients = storedGradients(pass)
   // The emitter adds to the model's own graph.
   Object.assign(pass.model.graph, withInputs(pass, pass.model.graph))
   const { graph } = pass.model
-  return { graph, emit, loss, correct, gradients, statistics, sliced, source }
+  return { graph, emit, loss, correct, gradients, statistics, batchStatistics, sliced, source, stored }
+}
+
+/** Gradient values in the order in which the parameters are stored. */
+function storedGradients({ gradients, stored }: Pass): ReadonlyMap<string, string> {
+  return new Map([...gradients].map(([name, value]) => [name, stored.get(name)?.gradient ?? value]))
 }
 
 /** The pass in a loop over several batches, which adds up gradients and carries statistics on. */
@@ -295,7 +326,7 @@ function accumulated(pass: Pass, count: number): Stage {
   if (!(Number.isSafeInteger(count) && count >= 1))
     fail('INVALID_ARGUMENT', `Option accumulate: must be a whole number of at least 1; got ${count}.`)
   const { emit, model } = pass
-  const share = [...pass.gradients].map(([name, value]) => {
+  const share = [...storedGradients(pass)].map(([name, value]) => {
     const sum = `sum/${name}`
     return { name, sum, type: emit.type(value), value: emit.scale(value, 1 / count) }
   })
@@ -319,8 +350,9 @@ function accumulated(pass: Pass, count: number): Stage {
     const zeros = fromNumbers(new Float32Array(sizeOf(type.shape)), type.shape, type.dtype)
     outer.initializers.set(loopNames.first(sum), zeros)
     types.set(loopNames.last(sum), type)
-    types.set(name, type)
-    outer.inputs.push({ name, type: tensorType(type.dtype, type.shape) })
+    const own = pass.stored.get(name)?.name ?? name
+    types.set(own, type)
+    outer.inputs.push({ name: own, type: tensorType(type.dtype, type.shape) })
   }
   for (const [name] of pass.statistics) {
     const type = emit.type(name)
@@ -347,7 +379,9 @@ function accumulated(pass: Pass, count: number): Stage {
     correct: stageEmit.sum(loopNames.each(pass.correct), [0], false),
     gradients: new Map(share.map(({ name, sum }) => [name, loopNames.last(sum)])),
     statistics: pass.statistics.map(([name]) => [name, loopNames.last(name)]),
+    batchStatistics: [],
     sliced,
     source: pass.source,
+    stored: pass.stored,
   }
 }

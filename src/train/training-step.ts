@@ -14,6 +14,7 @@ import { scalarsAt } from './optimizer.ts'
 import { loweringFor } from './runtime-forms.ts'
 import { buildStep, CORRECT, GRADIENT_NORM, LOSS, type StepGraph, TARGETS } from './step-graph.ts'
 import type { StepOptions } from './step-options.ts'
+import { pack, unpack } from './stored.ts'
 import { targetRows } from './targets.ts'
 
 /** Options of {@link createTrainingStep}. */
@@ -70,7 +71,7 @@ export interface TrainingStep {
    *   of range; `ENGINE`.
    */
   steps(samples: StepSamples, rates: readonly number[]): Promise<StepResult>
-  /** Where the training stands; tensors are not copied and stay as they are. */
+  /** Where the training stands; tensors stay as they are, and those that the loop has in another order wait to be read. */
   state(): TrainingState
   /** Goes on from a state. @throws WhittleError `SHAPE_MISMATCH` when it belongs to another network or options. */
   restore(state: TrainingState): void
@@ -123,7 +124,10 @@ class GraphTraining implements TrainingStep {
   readonly #session: Executable
   readonly #teacher: Executable | undefined
   #step = 0
+  /** By carrier. */
   #tensors: Map<string, Tensor>
+  /** By name, as the model has them; made when they are asked for. */
+  #members: ReadonlyMap<string, Tensor> | undefined
 
   constructor(graph: StepGraph, options: StepOptions, session: Executable, teacher: Executable | undefined) {
     this.graph = graph
@@ -131,7 +135,9 @@ class GraphTraining implements TrainingStep {
     this.#options = options
     this.#session = session
     this.#teacher = teacher
-    this.#tensors = new Map(graph.carried.map(({ name, initial }) => [name, initial]))
+    const initial = new Map(graph.carried.map((one) => [one.name, one.initial]))
+    this.#tensors = packed(graph, initial)
+    this.#members = initial
   }
 
   async step(inputs: readonly Tensor[], labels: Int32Array | Tensor | undefined, lr: number) {
@@ -162,9 +168,10 @@ class GraphTraining implements TrainingStep {
         Float32Array.from(settings[group]!, (scalars) => scalars[name]),
         [rates.length],
       )
-    for (const { name } of graph.carried) feeds[loopNames.first(name)] = this.#tensors.get(name)!
+    for (const { name } of graph.carriers) feeds[loopNames.first(name)] = this.#tensors.get(name)!
     const results = await this.#session.run(feeds)
-    this.#tensors = new Map(graph.carried.map(({ name }) => [name, results[loopNames.last(name)]!]))
+    this.#tensors = new Map(graph.carriers.map(({ name }) => [name, results[loopNames.last(name)]!]))
+    this.#members = undefined
     this.#step += rates.length
     return {
       losses: toFloat32(results[LOSS]!),
@@ -206,7 +213,7 @@ class GraphTraining implements TrainingStep {
   }
 
   state(): TrainingState {
-    return { step: this.#step, tensors: this.#tensors }
+    return { step: this.#step, tensors: this.#current() }
   }
 
   restore({ step, tensors }: TrainingState): void {
@@ -222,16 +229,25 @@ class GraphTraining implements TrainingStep {
       next.set(name, tensor)
     }
     this.#step = step
-    this.#tensors = next
+    this.#tensors = packed(this.graph, next)
+    this.#members = next
+  }
+
+  #current(): ReadonlyMap<string, Tensor> {
+    const { carriers, carried } = this.graph
+    if (!this.#members) {
+      const all = new Map(carriers.flatMap((carrier) => unpack(carrier, this.#tensors.get(carrier.name)!)))
+      this.#members = new Map(carried.map(({ name }) => [name, all.get(name)!]))
+    }
+    return this.#members
   }
 
   weights(which: 'current' | 'average' = 'current'): ReadonlyMap<string, Tensor> {
     const averaged = which === 'average' && this.#options.ema !== undefined
+    const tensors = this.#current()
     const roles = averaged ? ['average'] : ['parameter', 'statistic']
     return new Map(
-      this.graph.carried
-        .filter(({ role }) => roles.includes(role))
-        .map(({ name, of }) => [of, this.#tensors.get(name)!]),
+      this.graph.carried.filter(({ role }) => roles.includes(role)).map(({ name, of }) => [of, tensors.get(name)!]),
     )
   }
 
@@ -239,6 +255,10 @@ class GraphTraining implements TrainingStep {
     await this.#session.release()
     await this.#teacher?.release()
   }
+}
+
+function packed({ carriers }: StepGraph, tensors: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  return new Map(carriers.map((carrier) => [carrier.name, pack(carrier, (name) => tensors.get(name)!)]))
 }
 
 function stackedName(name: string, accumulate: number): string {

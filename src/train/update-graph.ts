@@ -1,7 +1,8 @@
 /** The second half of a training step's graph: clipping, the optimizer's update, averages. */
-import { Emitter, type Typed } from '../autodiff/index.ts'
+import { type BatchStatistics, Emitter, type Typed } from '../autodiff/index.ts'
 import { type Graph, type Model, removeUnusedFrom, tensorType, usedNames } from '../graph/index.ts'
 import { fromNumbers, type Tensor } from '../tensor/index.ts'
+import type { StoredParameter } from './lowering/index.ts'
 import {
   clipGradients,
   defaultWeightDecay,
@@ -11,8 +12,10 @@ import {
   type ScalarName,
   stateNames,
 } from './optimizer.ts'
+import { packParameters, packStatistics, type Unit } from './packing.ts'
 import { groupOf, type ParameterGroup } from './parameters.ts'
 import type { StepOptions } from './step-options.ts'
+import type { Carrier } from './stored.ts'
 
 /** A tensor that one step hands to the next. */
 export interface Carried {
@@ -34,6 +37,10 @@ export interface Stage {
   /** Statistics and what replaces them. */
   readonly statistics: readonly (readonly [string, string])[]
   readonly sliced: readonly string[]
+  /** What the statistics are made of, where they are this step's alone. */
+  readonly batchStatistics: readonly BatchStatistics[]
+  /** Parameters that the graph has in another order. */
+  readonly stored: ReadonlyMap<string, StoredParameter>
   /** The network: its layers' names, and the tensors that parameters and statistics start from. */
   readonly source: Graph
 }
@@ -41,6 +48,8 @@ export interface Stage {
 /** What {@link emitUpdates} added. */
 export interface Update {
   readonly carried: readonly Carried[]
+  /** What the inputs that steps hand on are made of. */
+  readonly carriers: readonly Carrier[]
   /** Inputs that steps hand on, and the outputs that replace them. */
   readonly pairs: readonly (readonly [string, string])[]
   readonly settings: readonly ParameterSettings[]
@@ -54,42 +63,86 @@ export function emitUpdates(stage: Stage, model: Model, options: StepOptions): U
   const { graph, source } = stage
   const names = [...stage.gradients.keys()]
   const { settings, groups, chosen } = groupParameters(source, names, options)
-  const scaled = [...stage.gradients.values()].map((value, at) =>
-    stage.emit.scale(value, chosen[at]?.gradientScale ?? 1),
+  const typed = (name: string): Typed => {
+    const { dtype, shape } = source.initializers.get(name)!
+    return { dtype, shape }
+  }
+  const parameters = names.map((name, at) => ({
+    name: stage.stored.get(name)?.name ?? name,
+    member: { name, type: typed(name), order: stage.stored.get(name)?.order },
+    gradient: stage.emit.scale(stage.gradients.get(name)!, chosen[at]?.gradientScale ?? 1),
+    group: groups[at]!,
+    isAlone: chosen[at]?.least !== undefined || chosen[at]?.most !== undefined,
+    chosen: chosen[at],
+  }))
+  const units = packParameters(stage, parameters)
+  const statistics = packStatistics(stage, typed)
+  const { gradients, norm } = clipGradients(
+    stage.emit,
+    units.map(({ gradient }) => gradient),
+    options.clip ?? {},
   )
-  const { gradients, norm } = clipGradients(stage.emit, scaled, options.clip ?? {})
-  const known = [...gradients, ...names, ...stage.statistics.flat()]
-  const emit = extended(stage, known, newInputs(stage, settings.length, options))
-  const carried: Carried[] = []
+  const known = [
+    ...gradients,
+    ...units.map(({ name }) => name),
+    ...statistics.flatMap(({ name, value }) => [name, value]),
+  ]
+  const emit = extended(stage, known, newInputs([...units, ...statistics], units, settings.length, options))
+  const carriers: Carrier[] = []
   const pairs: [string, string][] = []
-  const carry = (role: Carried['role'], of: string, name: string, value: string): void => {
+  const carry = (unit: Unit, prefix: string, value: string): void => {
+    const named = (name: string): string => (prefix === '' ? name : `${prefix}/${name}`)
+    const members = unit.members.map((member) => ({ ...member, name: named(member.name) }))
+    carriers.push({ name: named(unit.name), members })
+    pairs.push([named(unit.name), value])
+  }
+  const { ema } = options
+  const average = (unit: Unit, value: string): void => {
+    if (ema === undefined) return
+    carry(unit, 'average', emit.add(emit.scale(`average/${unit.name}`, ema), emit.scale(value, 1 - ema)))
+  }
+  for (const [at, unit] of units.entries()) {
+    const parts = stateNames(options.optimizer)
+    const state = parts.map((part) => `${part}/${unit.name}`)
+    const inputs = { parameter: unit.name, gradient: gradients[at]!, state, settings: settings[unit.group]! }
+    const updated = emitUpdate(emit, options.optimizer, { ...inputs, scalars: scalarsOf(unit.group) })
+    const next = bounded(emit, unit.name, updated.parameter, unit.chosen)
+    carry(unit, '', next)
+    for (const [index, part] of parts.entries()) carry(unit, part, updated.state[index]!)
+    average(unit, next)
+  }
+  for (const unit of statistics) {
+    carry(unit, '', unit.value)
+    average(unit, unit.value)
+  }
+  const results = [stage.loss, stage.correct, norm, ...pairs.map(([, value]) => value)]
+  const carried = carriedOf(source, names, stage.statistics, options)
+  return { carried, carriers, pairs, settings, norm, scalars: finish(model, graph, results, settings.length) }
+}
+
+/** What steps hand on, tensor by tensor: every parameter with its state and average, then the statistics. */
+function carriedOf(
+  source: Graph,
+  names: readonly string[],
+  statistics: Stage['statistics'],
+  { optimizer, ema }: StepOptions,
+): Carried[] {
+  const carried: Carried[] = []
+  const add = (role: Carried['role'], of: string, name: string): void => {
     const tensor = source.initializers.get(of)!
     const zeros = (): Tensor => fromNumbers(new Float32Array(tensor.size), tensor.shape, tensor.dtype)
     carried.push({ name, role, of, initial: role === 'state' ? zeros() : tensor })
-    pairs.push([name, value])
   }
-  const { ema } = options
-  const average = (name: string, value: string): void => {
-    if (ema === undefined) return
-    const own = `average/${name}`
-    carry('average', name, own, emit.add(emit.scale(own, ema), emit.scale(value, 1 - ema)))
+  for (const name of names) {
+    add('parameter', name, name)
+    for (const part of stateNames(optimizer)) add('state', name, `${part}/${name}`)
+    if (ema !== undefined) add('average', name, `average/${name}`)
   }
-  for (const [at, name] of names.entries()) {
-    const group = groups[at]!
-    const state = stateNames(options.optimizer).map((part) => `${part}/${name}`)
-    const inputs = { parameter: name, gradient: gradients[at]!, state, settings: settings[group]! }
-    const updated = emitUpdate(emit, options.optimizer, { ...inputs, scalars: scalarsOf(group) })
-    const next = bounded(emit, name, updated.parameter, chosen[at])
-    carry('parameter', name, name, next)
-    for (const [part, own] of state.entries()) carry('state', name, own, updated.state[part]!)
-    average(name, next)
+  for (const [name] of statistics) {
+    add('statistic', name, name)
+    if (ema !== undefined) add('average', name, `average/${name}`)
   }
-  for (const [name, value] of stage.statistics) {
-    carry('statistic', name, name, value)
-    average(name, value)
-  }
-  const results = [stage.loss, stage.correct, norm, ...pairs.map(([, value]) => value)]
-  return { carried, pairs, settings, norm, scalars: finish(model, graph, results, settings.length) }
+  return carried
 }
 
 /** The different settings that there are, and which of them each parameter has. */
@@ -134,19 +187,20 @@ interface Input {
   readonly type: Typed
 }
 
-/** Scalars, the optimizer's state and averages. */
-function newInputs({ source, gradients, statistics }: Stage, groups: number, { optimizer, ema }: StepOptions): Input[] {
+/** Scalars, the optimizer's state of parameters, and averages of all. */
+function newInputs(
+  all: readonly Unit[],
+  parameters: readonly Unit[],
+  groups: number,
+  { optimizer, ema }: StepOptions,
+): Input[] {
   const scalar: Typed = { dtype: 'float32', shape: [] }
   const inputs: Input[] = Array.from({ length: groups }, (_, group) => Object.values(scalarsOf(group)))
     .flat()
     .map((name) => ({ name, type: scalar }))
-  const like = (prefix: string, name: string): void => {
-    const { dtype, shape } = source.initializers.get(name)!
-    inputs.push({ name: `${prefix}/${name}`, type: { dtype, shape } })
-  }
-  for (const name of gradients.keys()) for (const part of stateNames(optimizer)) like(part, name)
-  if (ema !== undefined)
-    for (const name of [...gradients.keys(), ...statistics.map(([of]) => of)]) like('average', name)
+  for (const { name, type } of parameters)
+    for (const part of stateNames(optimizer)) inputs.push({ name: `${part}/${name}`, type })
+  if (ema !== undefined) for (const { name, type } of all) inputs.push({ name: `average/${name}`, type })
   return inputs
 }
 

@@ -78,10 +78,12 @@ describe('finetuneQuantized', () => {
     const rounded = await accuracy(applyQuantize(start.planned, start.plan).model)
     expect(float).toBeGreaterThan(0.9)
     expect(rounded).toBeLessThan(float - 0.2)
+    // A third of what was lost: how much exactly depends on rounding, which learning amplifies.
+    const better = rounded + (float - rounded) / 3
     const learned = { algorithm: 'lsq', weights: 'lsq' } as const
     const options = { ...base, epochs: 2, evaluation: test }
     const labelled = await finetuneQuantized(start, options, learned, runtime)
-    expect(await accuracy(labelled.model)).toBeGreaterThan(rounded + 0.1)
+    expect(await accuracy(labelled.model)).toBeGreaterThan(better)
     expect(labelled.training.after!.top1).toBe(await accuracy(labelled.model))
     const unlabelled = { ...training, hasLabels: false }
     const taught = await finetuneQuantized(
@@ -90,7 +92,7 @@ describe('finetuneQuantized', () => {
       learned,
       runtime,
     )
-    expect(await accuracy(taught.model)).toBeGreaterThan(rounded + 0.1)
+    expect(await accuracy(taught.model)).toBeGreaterThan(better)
   })
 
   it('learns ranges at their own rate, without decay, and not below what they may be', async () => {

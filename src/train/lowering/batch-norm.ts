@@ -2,7 +2,7 @@
 import type { Emitter } from '../../autodiff/index.ts'
 import { floatAttribute, intAttribute, type Node } from '../../graph/index.ts'
 import { sizeOf } from '../../tensor/index.ts'
-import { fused } from './convolutions.ts'
+import { fused, sumsOfProducts } from './convolutions.ts'
 import type { DeferredGradient } from './deferred-rules.ts'
 import type { Fusion, Layouts } from './layouts.ts'
 
@@ -21,6 +21,13 @@ function meanOf(layouts: Layouts, x: string): string {
   const [batch, channels] = emit.shape(x) as [number, number]
   const perPicture = layouts.op('GlobalAveragePool', [x], [batch, channels, 1, 1])
   return emit.reduce('ReduceMean', emit.reshape(perPicture, [batch, channels]), [0], false)
+}
+
+/** Mean of `a · b` over all but the channels, `[C]`. */
+function meanOfProducts(layouts: Layouts, a: string, b: string): string {
+  const { emit } = layouts
+  const shape = emit.shape(a)
+  return emit.scale(sumsOfProducts(layouts, a, b), shape[1]! / sizeOf(shape))
 }
 
 /** 1 / √(v + ε). */
@@ -54,17 +61,60 @@ export function lowerBatchNorm(layouts: Layouts, node: Node): boolean {
   return true
 }
 
+/**
+ * Results of convolutions that nothing reads but a batch normalisation in training mode and its gradient, and what may be
+ * subtracted from them, as a bias of the convolution that costs nothing: values near their means, the running ones.
+ * Without it the mean of squares less the square of the mean loses digits where means are large.
+ */
+export function shiftsOf(
+  nodes: readonly Node[],
+  deferredOf: (node: Node) => DeferredGradient | undefined,
+  nearMeans: ReadonlyMap<string, string>,
+): ReadonlyMap<string, string> {
+  const producers = new Map(nodes.flatMap((node) => node.outputs.map((name) => [name, node] as const)))
+  const readers = new Map<string, Node[]>()
+  for (const node of nodes)
+    for (const name of new Set(node.inputs)) {
+      const list = readers.get(name)
+      if (list) list.push(node)
+      else readers.set(name, [node])
+    }
+  const shifts = new Map<string, string>()
+  for (const norm of nodes) {
+    const near = nearMeans.get(norm.name)
+    const x = norm.inputs[0]!
+    const producer = producers.get(x)
+    if (norm.opType !== 'BatchNormalization' || norm.domain !== '' || !isTraining(norm) || !isPure(norm)) continue
+    if (near === undefined || producer?.opType !== 'Conv' || producer.domain !== '' || producer.inputs[2]) continue
+    const allowed = new Set([norm])
+    // What gives the runtime's kernel a place for running statistics of its own, see `toTrainingBatchNorm`.
+    for (let names = norm.inputs.slice(3); names.length > 0; ) {
+      const made = names.flatMap((name) => producers.get(name) ?? []).filter((node) => node !== producer)
+      for (const node of made) allowed.add(node)
+      names = made.flatMap((node) => (node.inputs.includes(x) ? [] : node.inputs))
+    }
+    const isOwn = (node: Node): boolean => allowed.has(node) || deferredOf(node)?.node.outputs[0] === norm.outputs[0]
+    if (readers.get(x)!.every(isOwn)) shifts.set(x, near)
+  }
+  return shifts
+}
+
 /** Mean and biased variance of the batch, under the names of the node's outputs where it has them. */
 function batchStatistics(layouts: Layouts, node: Node, source: string): readonly [string, string] {
   const { emit } = layouts
   const [, meanName, varianceName] = node.outputs
+  const shift = layouts.shifts.get(node.inputs[0]!)
   let mean = meanOf(layouts, source)
-  if (meanName) {
+  if (meanName && shift === undefined) {
     layouts.give(meanName, mean)
     mean = meanName
+  } else if (meanName && shift !== undefined) {
+    layouts.give(meanName, emit.add(mean, layouts.plain(shift)))
+    layouts.shiftedMeans.set(node.inputs[0]!, mean)
   }
+  const squares = meanOfProducts(layouts, source, source)
   // Rounding may leave less than zero where all elements are equal.
-  const spread = emit.sub(meanOf(layouts, emit.mul(source, source)), emit.mul(mean, mean))
+  const spread = emit.sub(squares, emit.mul(mean, mean))
   const variance = emit.op('Max', [spread, emit.number(0, spread)], emit.shape(spread))
   if (!varianceName) return [mean, variance]
   layouts.give(varianceName, variance)
@@ -75,7 +125,8 @@ function batchStatistics(layouts: Layouts, node: Node, source: string): readonly
 export function lowerBatchNormGradient(layouts: Layouts, gradient: DeferredGradient): readonly boolean[] {
   const { node, inputs, outputs, gradients, results } = gradient
   const [x, scale] = inputs as [string, string]
-  const [mean, variance] = (isTraining(node) ? outputs.slice(1) : inputs.slice(3)) as [string?, string?]
+  const [given, variance] = (isTraining(node) ? outputs.slice(1) : inputs.slice(3)) as [string?, string?]
+  const mean = layouts.shiftedMeans.get(x) ?? (given && layouts.plain(given))
   if (!mean || !variance || !isPure(node) || !layouts.isBlockable(x) || !layouts.isBlocked(x)) return []
   const { emit } = layouts
   const [source, dy] = [layouts.blocked(x), layouts.blocked(gradients[0]!)]
@@ -84,8 +135,8 @@ export function lowerBatchNormGradient(layouts: Layouts, gradient: DeferredGradi
   const inverse = inverseDeviation(emit, layouts.plain(variance), node)
   // Both are means: sums over M.
   const shareOfBias = meanOf(layouts, dy)
-  const products = meanOf(layouts, emit.mul(dy, source))
-  const shareOfScale = emit.mul(emit.sub(products, emit.mul(layouts.plain(mean), shareOfBias)), inverse)
+  const products = meanOfProducts(layouts, dy, source)
+  const shareOfScale = emit.mul(emit.sub(products, emit.mul(mean, shareOfBias)), inverse)
   const [dx, dScale, dBias] = results
   if (dScale !== undefined) layouts.give(dScale, emit.scale(shareOfScale, count))
   if (dBias !== undefined) layouts.give(dBias, emit.scale(shareOfBias, count))

@@ -1,7 +1,11 @@
 /** Convolutions and their gradients on blocked values. */
+
 import { intAttribute, intsAttribute, type Node, stringAttribute } from '../../graph/index.ts'
+import type { StoredOrder } from '../stored.ts'
 import type { DeferredGradient } from './deferred-rules.ts'
 import type { Fusion, Layouts } from './layouts.ts'
+import { tapsFirst, tapsSecond } from './stored.ts'
+import { suitsWinograd, Winograd } from './winograd.ts'
 
 /** A two-dimensional convolution; lists have one entry per spatial axis. */
 interface Convolution {
@@ -57,6 +61,13 @@ export function lowerConvolution(layouts: Layouts, node: Node): boolean {
   const [x, weight, bias] = node.inputs as [string, string, string?]
   const { inChannels, outChannels, groups, output } = convolution
   const isDepthwise = groups > 1 && groups === inChannels && groups === outChannels
+  if (suitsWinograd(convolution, block)) {
+    const winograd = new Winograd(layouts, convolution.input)
+    const kernel = winograd.kernel(layouts.inOrder(weight, tapsFirst(emit.shape(weight))))
+    const result = winograd.result(pictureOf(layouts, winograd, x), kernel, biasOf(layouts, node))
+    layouts.setBlocked(node.outputs[0]!, result)
+    return true
+  }
   if (outChannels % block !== 0 || (groups > 1 && !isDepthwise)) return false
   if (size(output) <= FEW_POSITIONS && !isDepthwise) {
     if (bias) return false
@@ -64,11 +75,10 @@ export function lowerConvolution(layouts: Layouts, node: Node): boolean {
   }
   const isStem = inChannels < block && groups === 1
   if (!isStem && inChannels % block !== 0) return false
-  const given = layouts.plain(weight)
   let kernel: string
-  if (isDepthwise) kernel = perChannelKernel(layouts, given)
-  else if (isStem) kernel = stemKernel(layouts, given)
-  else kernel = blockedKernel(layouts, emit.transpose(tapsOf(layouts, given), [0, 2, 1]), convolution)
+  if (isDepthwise) kernel = perChannelKernel(layouts, layouts.plain(weight))
+  else if (isStem) kernel = stemKernel(layouts, layouts.plain(weight))
+  else kernel = blockedKernel(layouts, layouts.inOrder(weight, tapsSecond(emit.shape(weight))), convolution)
   const attributes = {
     ...attributesOf(convolution.kernel, [...convolution.before, ...convolution.after], groups),
     strides: convolution.strides,
@@ -79,10 +89,41 @@ export function lowerConvolution(layouts: Layouts, node: Node): boolean {
     addsUp: true,
     emit: (fusion) => {
       const source = isStem ? layouts.plain(x) : layouts.blocked(x)
-      return fused(layouts, [source, kernel], bias ? layouts.plain(bias) : undefined, shape, attributes, fusion)
+      return fused(layouts, [source, kernel], biasOf(layouts, node), shape, attributes, fusion)
     },
   })
   return true
+}
+
+/** A convolution's bias; without one, what its result may be less by. */
+function biasOf(layouts: Layouts, { inputs, outputs }: Node): string | undefined {
+  if (inputs[2]) return layouts.plain(inputs[2])
+  const shift = layouts.shifts.get(outputs[0]!)
+  return shift && layouts.emit.neg(layouts.plain(shift))
+}
+
+/** A picture in the basis of its products, made once for both passes. */
+function pictureOf(layouts: Layouts, winograd: Winograd, x: string): string {
+  const known = layouts.pictures.get(x)
+  if (known !== undefined) return known
+  const picture = winograd.picture(layouts.blocked(x))
+  layouts.pictures.set(x, picture)
+  return picture
+}
+
+/**
+ * The order of axes in which the passes of a convolution read and write its kernel; `undefined` where they need it as
+ * it is.
+ */
+export function orderOf(layouts: Layouts, node: Node): StoredOrder | undefined {
+  const convolution = convolutionOf(layouts, node)
+  if (!convolution) return undefined
+  const { inChannels, outChannels, groups, input, output, kernel, dilations } = convolution
+  const shape = layouts.emit.shape(node.inputs[1]!)
+  if (suitsWinograd(convolution, layouts.block)) return tapsFirst(shape)
+  const isBlocked = groups === 1 && inChannels % layouts.block === 0 && outChannels % layouts.block === 0
+  const isLarge = size(kernel) > 1 && size(input) > FEW_POSITIONS && size(output) > FEW_POSITIONS
+  return isBlocked && isLarge && dilations.every((dilation) => dilation === 1) ? tapsSecond(shape) : undefined
 }
 
 function attributesOf(kernel: readonly number[], pads: readonly number[], group: number) {
@@ -102,6 +143,26 @@ export function fused(
   if (bias !== undefined || sum !== undefined) all.push(bias ?? '')
   if (sum !== undefined) all.push(sum)
   return layouts.op('Conv', all, shape, relu ? { ...attributes, activation: 'Relu' } : attributes)
+}
+
+/**
+ * Sums of `a · b` over all but the channels, `[C]`: every plane of a convolved with its plane of b, as if images were
+ * channels, in one pass that writes nothing. Twice as fast as a product and its mean.
+ */
+export function sumsOfProducts(layouts: Layouts, a: string, b: string): string {
+  const { emit } = layouts
+  const [batch, channels, ...kernel] = emit.shape(a) as [number, number, number, number]
+  const planes = batch * channels
+  const weight = emit.reshape(b, [planes, 1, ...kernel])
+  const perImage = fused(
+    layouts,
+    [emit.reshape(a, [1, planes, ...kernel]), weight],
+    undefined,
+    [1, planes, 1, 1],
+    attributesOf(kernel, [0, 0, 0, 0], planes),
+    {},
+  )
+  return emit.sum(emit.reshape(perImage, [batch, channels]), [0], false)
 }
 
 /** A weight `[K, C, h, w]` as `[K, C, h·w]`. */
@@ -193,10 +254,33 @@ export function lowerConvolutionGradient(layouts: Layouts, gradient: DeferredGra
   const convolution = convolutionOf(layouts, gradient.node)
   const [dx, dw] = gradient.results
   if (!convolution) return []
+  if (suitsWinograd(convolution, layouts.block)) return winogradGradients(layouts, gradient, convolution)
   return [
     dx !== undefined && lowerInputGradient(layouts, gradient, convolution, dx),
     dw !== undefined && lowerWeightGradient(layouts, gradient, convolution, dw),
   ]
+}
+
+/** Both gradients of a small picture. */
+function winogradGradients(
+  layouts: Layouts,
+  { inputs, gradients, results }: DeferredGradient,
+  { input }: Convolution,
+): readonly boolean[] {
+  const { emit } = layouts
+  const [x, weight] = inputs as [string, string]
+  const [dx, dw] = results
+  const order = tapsFirst(emit.shape(weight))
+  const winograd = new Winograd(layouts, input)
+  const errors = winograd.errors(layouts.blocked(gradients[0]!))
+  if (dx !== undefined) {
+    // Made again: from forward to backward pass it would take the memory of four kernels.
+    const kernel = winograd.kernel(layouts.inOrder(weight, order))
+    layouts.setBlocked(dx, winograd.pictureGradient(errors, kernel))
+  }
+  if (dw !== undefined)
+    layouts.giveInOrder(weight, dw, winograd.kernelGradient(pictureOf(layouts, winograd, x), errors), order)
+  return [dx !== undefined, dw !== undefined]
 }
 
 /**
@@ -219,17 +303,19 @@ function lowerInputGradient(
   if (input.some((extent, axis) => extent % strides[axis]! !== 0)) return false
   const axes = [0, 1].map((axis) => phasesOf(convolution, axis))
   if (axes.flat().some(({ pads }) => pads.some((amount) => amount < 0))) return false
-  const taps = tapsOf(layouts, layouts.plain(inputs[1]!))
+  const weight = inputs[1]!
+  const taps = isDepthwise
+    ? tapsOf(layouts, layouts.plain(weight))
+    : layouts.inOrder(weight, tapsSecond(emit.shape(weight)))
   const dy = layouts.blocked(gradients[0]!)
   const width = convolution.kernel[1]!
   const extents = input.map((extent, axis) => extent / strides[axis]!)
   const shape = [convolution.batch, inChannels, ...extents]
-  const last = isDepthwise ? taps : emit.transpose(taps, [0, 2, 1])
   const phase = (rows: Phase, columns: Phase, fusion: Fusion): string | undefined => {
     const chosen = rows.taps.flatMap((y) => columns.taps.map((x) => y * width + x))
     if (chosen.length === 0) return undefined
     const kernel = [rows.taps.length, columns.taps.length]
-    const weight = turnedKernel(layouts, last, chosen, { ...convolution, kernel }, isDepthwise)
+    const weight = turnedKernel(layouts, taps, chosen, { ...convolution, kernel }, isDepthwise)
     const pads = [rows.pads[0]!, columns.pads[0]!, rows.pads[1]!, columns.pads[1]!]
     return fused(layouts, [dy, weight], undefined, shape, attributesOf(kernel, pads, groups), fusion)
   }
@@ -299,10 +385,14 @@ function turnedKernel(
 function lowerWeightGradient(
   layouts: Layouts,
   { inputs, gradients }: DeferredGradient,
-  { batch, inChannels, outChannels, groups, input, output, kernel, strides, dilations, before, after }: Convolution,
+  convolution: Convolution,
   dw: string,
 ): boolean {
+  const { batch, inChannels, outChannels, groups, input, output, kernel, strides, dilations, before, after } =
+    convolution
   const [x, dy] = [inputs[0]!, gradients[0]!]
+  const isDepthwise = groups > 1 && groups === inChannels && groups === outChannels
+  if (isDepthwise) return perPlaneGradient(layouts, [x, dy], convolution, dw)
   if (groups !== 1 || dilations.some((dilation) => dilation !== 1)) return false
   if (!layouts.isBlocked(x) && !layouts.isBlocked(dy)) return false
   const { emit } = layouts
@@ -312,7 +402,7 @@ function lowerWeightGradient(
     const positions = batch * size(output)
     const left = emit.reshape(emit.transpose(layouts.plain(dy), [1, 0, 2, 3]), [outChannels, positions])
     const product = emit.matmul(left, emit.reshape(source, [positions, inChannels]))
-    layouts.give(dw, emit.reshape(product, emit.shape(dw)))
+    layouts.giveGradient(inputs[1]!, dw, product)
     return true
   }
   const parts = partsOf(batch, size(output), size(kernel) * inChannels)
@@ -337,7 +427,44 @@ function lowerWeightGradient(
   if (rest.some((amount) => amount > 0)) all = emit.slice(all, [2, 3], [0, 0], [kernel[0]!, kernel[1]! * inChannels])
   const split = emit.reshape(all, [parts, outChannels, size(kernel), inChannels])
   const perOutput = parts === 1 ? emit.reshape(split, emit.shape(split).slice(1)) : emit.sum(split, [0], false)
-  layouts.give(dw, emit.reshape(emit.swapLast(perOutput), emit.shape(dw)))
+  layouts.giveInOrder(inputs[1]!, dw, perOutput, tapsSecond(emit.shape(inputs[1]!)))
+  return true
+}
+
+/**
+ * By the weight of a depthwise convolution: every plane of X convolved with its plane of dY, strides and dilations in each
+ * other's place, as if images were channels. Blocked planes are those of one long picture without being moved.
+ */
+function perPlaneGradient(
+  layouts: Layouts,
+  [x, dy]: readonly [string, string],
+  { batch, inChannels, input, output, kernel, strides, dilations, before }: Convolution,
+  dw: string,
+): boolean {
+  if (inChannels % layouts.block !== 0 || (!layouts.isBlocked(x) && !layouts.isBlocked(dy))) return false
+  const { emit, block } = layouts
+  const planes = batch * inChannels
+  // What the last position needs behind the last element; negative where elements are under no window.
+  const behind = input.map(
+    (extent, axis) =>
+      (output[axis]! - 1) * strides[axis]! + (kernel[axis]! - 1) * dilations[axis]! + 1 - extent - before[axis]!,
+  )
+  const end = behind.map((amount) => Math.max(0, amount))
+  const extents = behind.map((amount, axis) => kernel[axis]! + Math.floor(Math.max(0, -amount) / dilations[axis]!))
+  const sums = layouts.op(
+    'Conv',
+    [
+      emit.reshape(layouts.blocked(x), [1, planes, ...input]),
+      emit.reshape(layouts.blocked(dy), [planes, 1, ...output]),
+    ],
+    [1, planes, ...extents],
+    { ...attributesOf(output, [...before, ...end], planes), strides: dilations, dilations: strides },
+  )
+  const total = emit.sum(emit.reshape(sums, [batch, inChannels * size(extents)]), [0], false)
+  let all = emit.reshape(total, [inChannels / block, ...extents, block])
+  if (extents.some((extent, axis) => extent > kernel[axis]!)) all = emit.slice(all, [1, 2], [0, 0], kernel)
+  const perBlock = emit.reshape(all, [inChannels / block, size(kernel), block])
+  layouts.give(dw, emit.reshape(emit.swapLast(perBlock), emit.shape(dw)))
   return true
 }
 

@@ -1,2 +1,3 @@
 export { blockSize } from './block-size.ts'
-export { blockedLowering, type Lowering } from './lower.ts'
+export type { StoredParameter } from './layouts.ts'
+export { blockedLowering, type Lowered, type Lowering, type LoweringContext } from './lower.ts'

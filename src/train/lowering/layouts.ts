@@ -7,6 +7,7 @@
 import { Emitter, type Typed } from '../../autodiff/index.ts'
 import { fail } from '../../core/index.ts'
 import { type AttributeInput, type Graph, type Node, usedNames } from '../../graph/index.ts'
+import { type StoredOrder, storedShape } from '../stored.ts'
 
 /** Domain of ONNX Runtime's blocked operators. */
 export const BLOCKED_DOMAIN = 'com.microsoft.nchwc'
@@ -30,16 +31,32 @@ export interface PendingValue {
   emit(fusion: Fusion): string
 }
 
+/** A parameter that the graph has in another order. */
+export interface StoredParameter {
+  /** The input that it is. */
+  readonly name: string
+  readonly order: StoredOrder
+  /** Its gradient in the same order. */
+  readonly gradient: string
+}
+
 /** The graph that is being written, and the layouts that its values have so far. */
 export class Layouts {
   readonly emit: Emitter
   readonly graph: Graph
   readonly block: number
+  /** Results of convolutions without bias that may be less by a number per channel, and that number, `[C]`. */
+  readonly shifts = new Map<string, string>()
+  /** Means of what was made less by it, as it is. */
+  readonly shiftedMeans = new Map<string, string>()
+  /** Pictures in the basis of their products, by value. */
+  readonly pictures = new Map<string, string>()
   readonly #plain = new Set<string>()
   readonly #blocked = new Map<string, string>()
   readonly #channelsLast = new Map<string, string>()
   readonly #pending = new Map<string, PendingValue>()
   readonly #uses = new Map<string, number>()
+  readonly #stored = new Map<string, StoredParameter>()
 
   /** Takes the graph's nodes away; whoever walks them writes them back. */
   constructor(graph: Graph, types: ReadonlyMap<string, Typed>, block: number) {
@@ -68,6 +85,49 @@ export class Layouts {
     return this.#blocked.has(value) || this.#pending.has(value)
   }
 
+  /** Makes a parameter one that is stored in another order; nothing may have read it. */
+  store(parameter: string, order: StoredOrder): void {
+    const type = { dtype: this.emit.type(parameter).dtype, shape: storedShape(order) }
+    const name = this.emit.declare(`stored/${parameter}`, type)
+    const gradient = this.emit.declare(`stored/gradient/${parameter}`, type)
+    this.#stored.set(parameter, { name, order, gradient })
+    this.#plain.delete(parameter)
+  }
+
+  /** Parameters in another order. */
+  get stored(): ReadonlyMap<string, StoredParameter> {
+    return this.#stored
+  }
+
+  /** A parameter in the order that is given, whatever it is stored in. */
+  inOrder(parameter: string, order: StoredOrder): string {
+    const { emit } = this
+    const stored = this.#stored.get(parameter)
+    if (stored?.order.order.join() === order.order.join()) return stored.name
+    return emit.transpose(emit.reshape(this.plain(parameter), order.parts), order.order)
+  }
+
+  /** Makes what was just emitted in the order that is given the gradient of a parameter. */
+  giveInOrder(parameter: string, gradient: string, made: string, order: StoredOrder): void {
+    const stored = this.#stored.get(parameter)
+    if (stored?.order.order.join() === order.order.join()) {
+      this.give(stored.gradient, made)
+      return
+    }
+    const back = order.order.map((_, axis) => order.order.indexOf(axis))
+    this.giveGradient(parameter, gradient, this.emit.transpose(this.emit.reshape(made, storedShape(order)), back))
+  }
+
+  /** Makes what was just emitted the gradient of a parameter. */
+  giveGradient(parameter: string, gradient: string, made: string): void {
+    const { emit } = this
+    const stored = this.#stored.get(parameter)
+    if (stored) {
+      const { parts, order } = stored.order
+      this.give(stored.gradient, emit.transpose(emit.reshape(made, parts), order))
+    } else this.give(gradient, emit.reshape(made, emit.shape(gradient)))
+  }
+
   pending(value: string): PendingValue | undefined {
     return this.#pending.get(value)
   }
@@ -92,6 +152,16 @@ export class Layouts {
   /** The value as it was, under its own name. */
   plain(value: string): string {
     if (value === '' || this.#plain.has(value)) return value
+    const stored = this.#stored.get(value)
+    if (stored) {
+      const back = stored.order.order.map((_, axis) => stored.order.order.indexOf(axis))
+      const parted = this.emit.transpose(stored.name, back)
+      this.give(
+        value,
+        this.emit.op('Reshape', [parted, this.emit.integers(this.emit.shape(value))], this.emit.shape(value)),
+      )
+      return value
+    }
     const blocked = this.blocked(value)
     const channels = this.emit.shape(value)[1]!
     this.node('ReorderOutput', [blocked], value, { channels })

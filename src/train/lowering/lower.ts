@@ -9,26 +9,45 @@
  */
 import type { GradientRules, Typed } from '../../autodiff/index.ts'
 import { cloneModel, type Model, type Node, subgraphsOf } from '../../graph/index.ts'
-import { lowerBatchNorm, lowerBatchNormGradient } from './batch-norm.ts'
-import { lowerConvolution, lowerConvolutionGradient } from './convolutions.ts'
+import { lowerBatchNorm, lowerBatchNormGradient, shiftsOf } from './batch-norm.ts'
+import { lowerConvolution, lowerConvolutionGradient, orderOf } from './convolutions.ts'
 import { DEFERRED, type DeferredGradient, deferredRules } from './deferred-rules.ts'
 import { lowerElementwise, lowerReluGradient, lowerTotal } from './elementwise.ts'
-import { BLOCKED_DOMAIN, Layouts } from './layouts.ts'
+import { BLOCKED_DOMAIN, Layouts, type StoredParameter } from './layouts.ts'
 import {
   lowerGlobalAveragePool,
   lowerGlobalAveragePoolGradient,
   lowerMaxPool,
   lowerMaxPoolGradient,
 } from './pooling.ts'
+import { ownConvolutions } from './stored.ts'
 
 /** How a pass is differentiated and rewritten for one runtime. */
 export interface Lowering {
   /** For `gradient`, in the place of the standard rules of the same operators. */
   readonly rules: GradientRules
-  /** Rewrites what `gradient` gave with these rules; inputs, outputs and initializers keep their names. */
-  readonly lower: (model: Model, types: ReadonlyMap<string, Typed>) => Model
+  /**
+   * Rewrites what `gradient` gave with these rules; inputs, outputs and initializers keep their names, but for
+   * parameters that are stored in another order.
+   */
+  readonly lower: (model: Model, types: ReadonlyMap<string, Typed>, context?: LoweringContext) => Lowered
   /** The same in standard operators. */
   readonly standard: (model: Model, types: ReadonlyMap<string, Typed>) => Model
+}
+
+/** What a lowering may know of the values of a pass. */
+export interface LoweringContext {
+  /** Gradient values by parameter. */
+  readonly gradients?: ReadonlyMap<string, string> | undefined
+  /** Values near the batch's mean, by the name of a batch normalisation in training mode. */
+  readonly nearMeans?: ReadonlyMap<string, string> | undefined
+}
+
+/** A rewritten pass. */
+export interface Lowered {
+  readonly model: Model
+  /** Parameters that it has in another order, which are its inputs under another name. */
+  readonly stored: ReadonlyMap<string, StoredParameter>
 }
 
 type Forward = (layouts: Layouts, node: Node) => boolean
@@ -55,8 +74,8 @@ export function blockedLowering(block: number): Lowering {
   const { rules, deferred } = deferredRules()
   return {
     rules,
-    lower: (model, types) => rewrite(model, types, deferred, block),
-    standard: (model, types) => rewrite(model, types, deferred, undefined),
+    lower: (model, types, context = {}) => rewrite(model, types, deferred, { ...context, block }),
+    standard: (model, types) => rewrite(model, types, deferred, {}).model,
   }
 }
 
@@ -64,21 +83,31 @@ function rewrite(
   model: Model,
   types: ReadonlyMap<string, Typed>,
   deferred: ReadonlyMap<string, DeferredGradient>,
-  block: number | undefined,
-): Model {
+  { block, gradients, nearMeans }: LoweringContext & { readonly block?: number },
+): Lowered {
   const clone = cloneModel(model)
   const { graph } = clone
   const layouts = new Layouts(graph, types, block ?? 1)
   const { nodes } = graph
+  const deferredOf = (node: Node) => (node.domain === DEFERRED ? deferred.get(node.outputs[0]!) : undefined)
+  if (block !== undefined && nearMeans)
+    for (const [x, mean] of shiftsOf(nodes, deferredOf, nearMeans)) layouts.shifts.set(x, mean)
+  if (block !== undefined && gradients)
+    for (const [parameter, node] of ownConvolutions(nodes, deferredOf, gradients)) {
+      const order = orderOf(layouts, node)
+      if (order) layouts.store(parameter, order)
+    }
   graph.nodes = []
   for (const node of nodes) {
-    const gradient = node.domain === DEFERRED ? deferred.get(node.outputs[0]!) : undefined
+    const gradient = deferredOf(node)
     if (gradient) lowerGradient(layouts, node.opType, gradient, block !== undefined)
     else if (block === undefined || !lowerForward(layouts, node)) keep(layouts, node)
   }
+  const storedGradients = new Set([...layouts.stored.keys()].map((parameter) => gradients?.get(parameter)))
+  graph.outputs = graph.outputs.filter(({ name }) => !storedGradients.has(name))
   for (const { name } of graph.outputs) layouts.plain(name)
-  if (block !== undefined) clone.opsets.set(BLOCKED_DOMAIN, 1)
-  return clone
+  if (block !== undefined) for (const domain of [BLOCKED_DOMAIN, 'com.microsoft']) clone.opsets.set(domain, 1)
+  return { model: clone, stored: layouts.stored }
 }
 
 function lowerForward(layouts: Layouts, node: Node): boolean {
@@ -103,6 +132,11 @@ function lowerGradient(layouts: Layouts, operator: string, gradient: DeferredGra
   for (const [at, name] of left.entries()) {
     if (name === undefined) continue
     const value = layouts.emit.sumTo(values[at]!, layouts.emit.shape(name))
+    const weight = operator === 'Conv' && at === 1 ? gradient.inputs[1]! : ''
+    if (layouts.stored.has(weight)) {
+      layouts.giveGradient(weight, name, value)
+      continue
+    }
     layouts.emit.op('Identity', [value], layouts.emit.shape(name))
     layouts.graph.nodes.at(-1)!.outputs = [name]
     layouts.setPlain(name)

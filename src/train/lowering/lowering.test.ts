@@ -45,9 +45,36 @@ function mobileNetwork(): Model {
   return initialize(b.model(), { seed: 1 })
 }
 
+/** Convolutions of 128 channels on pictures of 4 × 2 and 2 × 2, one with bias, one of two readers. */
+function smallPictures(): Model {
+  const b = new GraphBuilder('small-pictures')
+  const filled = (name: string, value: number, ...shape: number[]): string =>
+    b.constant(Tensor.of(new Float32Array(shape.reduce((a, x) => a * x, 1)).fill(value), shape), name)
+  const conv = (x: string, into: number, out: number, name: string, attributes: object, ...more: string[]): string =>
+    b.op(
+      'Conv',
+      [x, filled(`${name}.weight`, 0, out, into, 3, 3), ...more],
+      { pads: [1, 1, 1, 1], ...attributes },
+      name,
+    )
+  const norm = (x: string): string =>
+    b.op('BatchNormalization', [x, ...[1, 0, 0, 1].map((value, at) => filled(`${x}.norm${at}`, value, 128))])
+  const x = b.input('input', 'float32', ['batch', 3, 12, 12])
+  let y = b.op('Relu', [norm(conv(x, 3, 128, 'stem', { strides: [3, 6] }))])
+  y = b.op('Add', [y, b.op('Relu', [norm(conv(y, 128, 128, 'first', {}))])])
+  y = b.op('Tanh', [conv(y, 128, 128, 'second', {}, filled('second.bias', 0.1, 128))])
+  y = b.op('MaxPool', [y], { kernel_shape: [2, 1], strides: [2, 1] })
+  y = b.op('Relu', [norm(conv(y, 128, 128, 'third', {}))])
+  const pooled = b.op('Flatten', [b.op('GlobalAveragePool', [y])], { axis: 1 })
+  b.op('Gemm', [pooled, filled('head', 0, 10, 128), filled('head.bias', 0, 10)], { transB: 1 }, 'logits')
+  b.output('logits', 'float32', ['batch', 10])
+  for (const [at, node] of b.graph.nodes.entries()) node.name = `node${at}`
+  return initialize(b.model(), { seed: 3 })
+}
+
 /** Loss, gradients (as the first step's momentum) and new statistics of one step, and operators of the step. */
 async function oneStep(model: Model, kernels: 'native' | 'standard', seed: number, batchNorm: 'batch' | 'running') {
-  const size = model.graph.name === 'mobile' ? 12 : 32
+  const size = ['mobile', 'small-pictures'].includes(model.graph.name) ? 12 : 32
   const types = await observeShapes(evaluator, model, { inputShapes: { input: [BATCH, 3, size, size] } })
   const options = { types, kernels, batchNorm, loss: [{ kind: 'cross-entropy' }], optimizer: { kind: 'sgd' } } as const
   const training = await createTrainingStep(evaluator, model, options)
@@ -80,6 +107,7 @@ describe.skipIf(block === undefined)('a lowered step gives what the standard one
     ['residual blocks with fixed statistics', () => resnet20({ shortcut: 'B' }), 'running'],
     ['channels that are no whole blocks', () => resnet20({ width: 0.75 })],
     ['depthwise convolutions, biases, other activations', mobileNetwork],
+    ['many channels of few positions', smallPictures],
   ]
   for (const [name, build, statistics = 'batch'] of networks)
     it(name, async () => {
@@ -99,6 +127,50 @@ describe.skipIf(block === undefined)('a lowered step gives what the standard one
       }
       expect(Math.min(...errors)).toBeLessThan(TOLERANCE)
     })
+})
+
+describe.skipIf(block === undefined)('batch statistics of lowered steps', () => {
+  it('keep their digits where means are large and the running ones are near', async () => {
+    const b = new GraphBuilder('large-means')
+    const weight = randomTensor([16, 3, 1, 1], 5)
+    const x = b.input('input', 'float32', ['batch', 3, 32, 32])
+    const y = b.op('Conv', [x, b.constant(weight, 'weight')], {}, 'conv')
+    // The picture is near 1000, so that a channel's mean is 1000 times the sum of its weights.
+    const sums = Array.from({ length: 16 }, (_, k) =>
+      toFloat64(weight)
+        .slice(3 * k, 3 * k + 3)
+        .reduce((a, v) => a + v, 0),
+    )
+    const statistics = [1, 0, 0, 1].map((value, at) =>
+      b.constant(
+        Tensor.of(
+          Float32Array.from(sums, (sum) => (at === 2 ? 1000 * sum : value)),
+          [16],
+        ),
+        `norm${at}`,
+      ),
+    )
+    const pooled = b.op('GlobalAveragePool', [b.op('Relu', [b.op('BatchNormalization', [y, ...statistics])])])
+    b.op('Gemm', [b.op('Flatten', [pooled]), b.constant(randomTensor([10, 16], 6), 'head')], { transB: 1 }, 'logits')
+    b.output('logits', 'float32', ['batch', 10])
+    for (const [at, node] of b.graph.nodes.entries()) node.name = `node${at}`
+    const model = b.model()
+    const types = await observeShapes(evaluator, model, { inputShapes: { input: [BATCH, 3, 32, 32] } })
+    const noise = toFloat64(randomTensor([BATCH, 3, 32, 32], 7))
+    const picture = Tensor.of(
+      Float32Array.from(noise, (value) => 1000 + value),
+      [BATCH, 3, 32, 32],
+    )
+    const variances: Float64Array[] = []
+    for (const kernels of ['standard', 'native'] as const) {
+      const options = { types, kernels, loss: [{ kind: 'cross-entropy' }], optimizer: { kind: 'sgd' } } as const
+      const training = await createTrainingStep(evaluator, model, options)
+      await training.step([picture], Int32Array.of(1, 7, 3, 3, 0, 9, 4, 2), 0)
+      variances.push(toFloat64(training.weights().get('norm3')!).map((value) => value - 0.9))
+      await training.release()
+    }
+    expect(relativeErrorOf(variances[1]!, variances[0]!)).toBeLessThan(2e-3)
+  })
 })
 
 describe('the size of blocks', () => {
