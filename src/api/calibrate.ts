@@ -6,7 +6,6 @@ import {
   findQuantizable,
   INTEGER_TYPES,
   type IntegerType,
-  lendStatisticsMemory,
   type Quantizable,
   type QuantizePlanOptions,
   type Range,
@@ -85,7 +84,6 @@ export async function calibrateModel(
           runBytes,
           skipBatches,
           afterBatch,
-          memory: lendStatisticsMemory,
         })
   const ranges = new Map<string, Range>(options.ranges ?? [])
   for (const [name, statistics] of collected)

@@ -26,11 +26,6 @@ export interface EvaluatorOptions {
   readonly threads?: number | undefined
   /** Execution providers in order of preference; default: the runtime's, which is the CPU. */
   readonly executionProviders?: readonly unknown[] | undefined
-  /**
-   * Whether the runtime writes results into tensors that it is given for them: `onnxruntime-node` does;
-   * `onnxruntime-web`, which says nothing and leaves them as they are, does not. Default false.
-   */
-  readonly writesInto?: boolean | undefined
   /** Further session options, passed on as they are. */
   readonly sessionOptions?: Readonly<OrtSessionOptions & Record<string, unknown>> | undefined
 }
@@ -62,7 +57,7 @@ export function createEvaluator(runtime: OrtRuntime, options: EvaluatorOptions =
         } catch (error) {
           throw engineError('load the model', error)
         }
-        return new OrtExecutable(runtime, session, model.graph.inputs, options.writesInto ?? false)
+        return new OrtExecutable(runtime, session, model.graph.inputs)
       })
     },
   }
@@ -86,12 +81,10 @@ class OrtExecutable implements Executable {
   readonly outputTypes: ReadonlyMap<string, ValueType> | undefined
   readonly #runtime: OrtRuntime
   readonly #inputs: readonly ValueInfo[]
-  readonly #writesInto: boolean
   #session: OrtSession | undefined
 
-  constructor(runtime: OrtRuntime, session: OrtSession, inputs: readonly ValueInfo[], writesInto: boolean) {
+  constructor(runtime: OrtRuntime, session: OrtSession, inputs: readonly ValueInfo[]) {
     this.#runtime = runtime
-    this.#writesInto = writesInto
     this.#session = session
     this.inputNames = [...session.inputNames]
     this.outputNames = [...session.outputNames]
@@ -100,11 +93,7 @@ class OrtExecutable implements Executable {
     this.outputTypes = outputTypesOf(session)
   }
 
-  async run(
-    feeds: TensorMap,
-    outputs: readonly string[] = this.outputNames,
-    into: TensorMap = {},
-  ): Promise<Record<string, Tensor>> {
+  async run(feeds: TensorMap, outputs: readonly string[] = this.outputNames): Promise<Record<string, Tensor>> {
     const session = this.#session
     if (!session) fail('INVALID_ARGUMENT', 'This executable was released; load the model again to run it.')
     checkFeeds(this.#inputs, feeds)
@@ -115,10 +104,9 @@ class OrtExecutable implements Executable {
     for (const { name } of this.#inputs) ortFeeds[name] = toOrtTensor(this.#runtime, feeds[name]!, name)
     return runExclusively(this.#runtime, async () => {
       try {
-        const given = this.#writesInto ? into : {}
-        const results = await session.run(ortFeeds, fetchesOf(this.#runtime, outputs, given), RUN_OPTIONS)
+        const results = await session.run(ortFeeds, [...outputs], RUN_OPTIONS)
         const tensors: Record<string, Tensor> = {}
-        for (const name of outputs) tensors[name] = given[name] ?? (await fromOrtTensor(results[name]!, name))
+        for (const name of outputs) tensors[name] = await fromOrtTensor(results[name]!, name)
         return tensors
       } catch (error) {
         throw engineError('run the model', error)
@@ -131,18 +119,6 @@ class OrtExecutable implements Executable {
     this.#session = undefined
     if (session) await runExclusively(this.#runtime, () => session.release())
   }
-}
-
-/** Outputs as the runtime wants them named: with a tensor where the result is to be written into one. */
-function fetchesOf(
-  runtime: OrtRuntime,
-  outputs: readonly string[],
-  into: TensorMap,
-): readonly string[] | Record<string, OrtTensor | null> {
-  if (Object.keys(into).length === 0) return [...outputs]
-  return Object.fromEntries(
-    outputs.map((name) => [name, into[name] ? toOrtTensor(runtime, into[name], name) : null] as const),
-  )
 }
 
 function outputTypesOf(session: OrtSession): ReadonlyMap<string, ValueType> | undefined {

@@ -113,7 +113,8 @@ async function measureFlavours(
   // Any numbers will do, and quickly.
   const numbers = (extents: readonly number[], spread: number): Tensor => {
     const values = new Float32Array(sizeOf(extents))
-    for (let i = 0; i < values.length; i++) values[i] = spread * (((i * 7919) % 2048) / 1024 - 1)
+    const step = spread / 1024
+    for (let i = 0; i < values.length; i++) values[i] = step * (((i * 7919) & 2047) - 1024)
     return Tensor.of(values, extents)
   }
   const weights = [1, 2].map(() => numbers([CHANNELS, CHANNELS, 3, 3], 127))
@@ -180,12 +181,12 @@ function convolutions(
   }
   const weightOf = (weight: Tensor): string => {
     if (!flavour) return builder.constant(weight)
+    const integers = signedWeight ? new Int8Array(weight.size) : new Uint8Array(weight.size)
     const values = weight.data as Float32Array
-    const integers = signedWeight
-      ? new Int8Array(values)
-      : new Uint8Array(values.map((value) => Math.trunc(value) + 128))
+    const zero = signedWeight ? 0 : 128
+    for (let i = 0; i < values.length; i++) integers[i] = Math.trunc(values[i]!) + zero
     const stored = builder.constant(Tensor.of(integers, weight.shape))
-    return builder.op('DequantizeLinear', [stored, scalar(1), zeroOf(signedWeight, signedWeight ? 0 : 128)])
+    return builder.op('DequantizeLinear', [stored, scalar(1), zeroOf(signedWeight, zero)])
   }
   let scale = scales.input
   const between: string[] = []

@@ -64,7 +64,7 @@ export interface OrtSession {
   readonly outputMetadata?: readonly OrtValueMetadata[]
   run(
     feeds: Readonly<Record<string, OrtTensor>>,
-    fetches: readonly string[] | Readonly<Record<string, OrtTensor | null>>,
+    fetches: readonly string[],
     options?: { readonly logSeverityLevel?: 0 | 1 | 2 | 3 | 4 },
   ): Promise<Readonly<Record<string, OrtTensor>>>
   release(): Promise<void>

@@ -1,6 +1,6 @@
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import { lendStatisticsMemory, type StatisticNeeds, TensorStatistics } from '../compress/index.ts'
+import { type StatisticNeeds, TensorStatistics } from '../compress/index.ts'
 import { createRandom } from '../core/index.ts'
 import { GraphBuilder, type Model, type TensorMap } from '../graph/index.ts'
 import { type DType, fromNumbers, Tensor, toFloat32 } from '../tensor/index.ts'
@@ -90,27 +90,6 @@ describe('collectStatistics', () => {
       await collect(network(), feeds, needs, { runBytes: 1 }),
     ]
     for (const [name, statistics] of one) expect(many.get(name)!.toJson()).toEqual(statistics.toJson())
-  })
-
-  it('gives the same when results are written to lent memory, for the last, smaller batch too', async () => {
-    const feeds = [...batches(2), ...batches(1, 'float32', 3)]
-    const needs = { h: FULL, r: { histogram: true }, y: {} }
-    const writing = createEvaluator(ort, { threads: 2, writesInto: true })
-    const shapes = await observeShapes(writing, network())
-    let lent = 0
-    const memory = (numbers: number) => {
-      lent = numbers
-      return lendStatisticsMemory(numbers)
-    }
-    const requests = Object.entries(needs).map(([tensor, need]) => ({ tensor, statistics: new TensorStatistics(need) }))
-    const found = await collectStatistics(writing, network(), requests, stream(feeds), { shapes, memory })
-    for (const [name, statistics] of await collect(network(), feeds, needs))
-      expect(found.get(name)!.toJson()).toEqual(statistics.toJson())
-    expect(lent).toBe(2 * 4 * 3 * 4 * 4)
-    // It was given back.
-    const again = lendStatisticsMemory(1)
-    expect(again).toBeDefined()
-    again?.release()
   })
 
   it('takes a bound for the least element where it is told one', async () => {

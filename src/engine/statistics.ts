@@ -11,7 +11,6 @@ import { type DType, float16ToNumber, sizeOf, type Tensor, toFloat32 } from '../
 import type { FeedSource } from './accumulate.ts'
 import { DEFAULT_RUN_BYTES, groupBySize } from './inner-values.ts'
 import { type ObservedValue, observeShapes } from './observe.ts'
-import { type LentMemory, ResultBuffers } from './result-buffers.ts'
 import { type ReducedRange, type ReducedValue, type StatisticsModel, statisticsModel } from './statistics-graph.ts'
 
 /** Asks for a tensor's statistics. */
@@ -40,11 +39,6 @@ export interface StatisticsOptions extends TaskOptions {
   readonly skipBatches?: number | undefined
   /** Called when a batch has been added to all statistics, with the number of batches so far: to save them. */
   readonly afterBatch?: ((batches: number) => void | Promise<void>) | undefined
-  /**
-   * Lends memory that statistics read without copying (`lendStatisticsMemory`); default: none, results are where the
-   * runtime puts them.
-   */
-  readonly memory?: ((numbers: number) => LentMemory | undefined) | undefined
 }
 
 /**
@@ -126,13 +120,11 @@ class Collector {
   readonly collected: Requests
   readonly #source: Source
   readonly #parts: readonly Part[]
-  readonly #buffers: ResultBuffers
 
-  private constructor(collected: Requests, source: Source, parts: readonly Part[], buffers: ResultBuffers) {
+  private constructor(collected: Requests, source: Source, parts: readonly Part[]) {
     this.collected = collected
     this.#source = source
     this.#parts = parts
-    this.#buffers = buffers
   }
 
   static async load(
@@ -140,7 +132,7 @@ class Collector {
     model: Model,
     wanted: Requests,
     feeds: TensorMap,
-    { runBytes = DEFAULT_RUN_BYTES, signal, shapes, memory }: StatisticsOptions,
+    { runBytes = DEFAULT_RUN_BYTES, signal, shapes }: StatisticsOptions,
   ): Promise<Collector> {
     const observed = shapes ?? (await observeShapes(evaluator, model, { feeds, signal }))
     const known = (name: string): ObservedValue =>
@@ -156,9 +148,8 @@ class Collector {
         .map(([name, { atLeast }]) => [name, { ...known(name), atLeast }]),
     )
     const whole = inner.filter(([name]) => !reduced.has(name)).map(([name]) => name)
-    const growth = growthOf(feeds, observed)
     const fixedShapes = hasFixedShapes(model, feeds)
-    const groups = groupBySize(whole, observed, runBytes / growth)
+    const groups = groupBySize(whole, observed, runBytes / growthOf(feeds, observed))
     if (groups.length === 0 && reduced.size > 0) groups.push([])
     const parts: Part[] = []
     try {
@@ -172,15 +163,14 @@ class Collector {
       for (const { executable } of parts) await executable.release()
       throw error
     }
-    const buffers = new ResultBuffers(fixedShapes ? memory : undefined, groups, observed)
-    return new Collector(collected, { evaluator, model, fed, reduced }, parts, buffers)
+    return new Collector(collected, { evaluator, model, fed, reduced }, parts)
   }
 
   /** Runs one batch and adds what it brings. @param batch its number, from 1. */
   async add(feeds: TensorMap, batch: number, signal: AbortSignal | undefined): Promise<void> {
     for (const name of this.#source.fed) this.#addTensor(name, feeds[name]!, batch)
     for (const { executable, whole, reduced, rangeOf } of this.#parts) {
-      const results = await this.#buffers.run(executable, feeds, whole)
+      const results = await executable.run(feeds)
       checkAborted(signal)
       for (const name of whole) {
         this.#addTensor(name, results[name]!, batch)
@@ -219,7 +209,6 @@ class Collector {
   }
 
   async release(): Promise<void> {
-    this.#buffers.release()
     for (const { executable } of this.#parts) await executable.release()
   }
 }

@@ -23,13 +23,8 @@ export interface Executable {
    * are given only as far as they are certain.
    */
   readonly outputTypes?: ReadonlyMap<string, ValueType> | undefined
-  /**
-   * Runs once. Feeds are not written to; results are the caller's. Runs of one evaluator do not overlap.
-   *
-   * @param into tensors of the right types and shapes whose memory results may be written to, by name; where the
-   *   runtime does, they are the results. A wrong shape is an error, or is passed over.
-   */
-  run(feeds: TensorMap, outputs?: readonly string[], into?: TensorMap): Promise<Record<string, Tensor>>
+  /** Runs once. Feeds are not written to; results are the caller's. Runs of one evaluator do not overlap. */
+  run(feeds: TensorMap, outputs?: readonly string[]): Promise<Record<string, Tensor>>
   /** Frees the session; the executable is of no use afterwards. */
   release(): Promise<void>
 }

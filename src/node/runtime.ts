@@ -49,10 +49,7 @@ async function start(runtime: OrtRuntime): Promise<void> {
  */
 export async function createNodeRuntime(options: EvaluatorOptions = {}): Promise<Runtime> {
   const ort = await loadOnnxRuntime()
-  return {
-    evaluator: createEvaluator(ort, { writesInto: true, ...options }),
-    matrices: createMatrixEngine(ort, options),
-  }
+  return { evaluator: createEvaluator(ort, options), matrices: createMatrixEngine(ort, options) }
 }
 
 let shared: Promise<Runtime> | undefined

@@ -21,8 +21,6 @@ const DATA = TABLE + 2 * TABLE_STEP * 4
 const REST = DATA + CHUNK * 4
 const FAR = REST + CHUNK * 4
 const END = FAR + CHUNK * 4
-/** Where memory that is lent begins. */
-const LENT = Math.ceil(END / PAGE) * PAGE
 
 /** What there is to know about all numbers. */
 export interface Scan {
@@ -41,67 +39,30 @@ export interface Counted extends Scan {
   readonly far: Float32Array
 }
 
-/** Loops over numbers in the kernel's memory; counts of numbers are multiples of four and at most {@link CHUNK}. */
+/** Loops over the chunk in {@link HistogramKernel.data}; counts of numbers are multiples of four. */
 export interface HistogramKernel {
-  /** Where the numbers `from` … `to` of an array are in the kernel's memory: where they were, or copied. */
-  addressOf(data: Float32Array, from: number, to: number): number
+  /** `[CHUNK]`: write here before each call. */
+  readonly data: Float32Array
   /** Two tables `[2 · HALF]` that {@link count} adds to; {@link clear} sets them to zero. Zeros are not counted. */
   readonly tables: readonly [Int32Array, Int32Array]
   clear(): void
-  scan(address: number, numbers: number): Scan
+  scan(numbers: number): Scan
   /** Counts what lies within ±HALF / inverse, and finds what lies below `low` or above `high`. */
-  count(address: number, numbers: number, inverse: number, low: number, high: number): Counted
-}
-
-/** Memory that statistics read without copying. */
-export interface StatisticsMemory {
-  /** `[numbers]`, all zero or not; of no use after {@link release}. */
-  readonly data: Float32Array
-  /** Gives it back. */
-  release(): void
+  count(numbers: number, inverse: number, low: number, high: number): Counted
 }
 
 let kernel: HistogramKernel | undefined
-let memory: WebAssembly.Memory | undefined
-let module: WebAssembly.Module | undefined
-let isLent = false
 
 /** The kernel; its arrays belong to the caller until it returns to its own caller. */
 export function histogramKernel(): HistogramKernel {
-  kernel ??= createKernel(END)
+  kernel ??= createKernel()
   return kernel
 }
 
-/**
- * Lends memory of the kernel: numbers written there are counted where they are.
- *
- * @param numbers float32 elements. @returns `undefined` while it is lent to somebody else, or where there is not enough.
- */
-export function lendStatisticsMemory(numbers: number): StatisticsMemory | undefined {
-  if (isLent) return undefined
-  try {
-    kernel = createKernel(LENT + numbers * 4)
-  } catch {
-    kernel = undefined
-    return undefined
-  }
-  isLent = true
-  return {
-    data: new Float32Array(memory!.buffer, LENT, numbers),
-    release: () => {
-      isLent = false
-      // WebAssembly's memory does not shrink; the next one to count gets a small one.
-      kernel = undefined
-      memory = undefined
-    },
-  }
-}
-
-function createKernel(bytes: number): HistogramKernel {
-  const own = new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE) })
-  module ??= new WebAssembly.Module(Uint8Array.from(atob(HISTOGRAM_WASM), (character) => character.charCodeAt(0)))
-  const { exports } = new WebAssembly.Instance(module, { env: { memory: own } })
-  memory = own
+function createKernel(): HistogramKernel {
+  const memory = new WebAssembly.Memory({ initial: Math.ceil(END / PAGE) })
+  const bytes = Uint8Array.from(atob(HISTOGRAM_WASM), (character) => character.charCodeAt(0))
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } })
   const scan = exports.scan as (data: number, numbers: number, out: number) => void
   const count = exports.count as (
     data: number,
@@ -115,28 +76,23 @@ function createKernel(bytes: number): HistogramKernel {
     far: number,
     out: number,
   ) => void
-  const ends = new Float32Array(own.buffer, OUT, 2)
-  const numbersFound = new Int32Array(own.buffer, OUT + 8, 3)
+  const ends = new Float32Array(memory.buffer, OUT, 2)
+  const numbersFound = new Int32Array(memory.buffer, OUT + 8, 3)
   const found = (): Scan => ({ min: ends[0]!, max: ends[1]!, zeros: numbersFound[0]! })
-  const list = (begin: number, end: number): Float32Array => new Float32Array(own.buffer, begin, (end - begin) / 4)
-  const chunk = new Float32Array(own.buffer, DATA, CHUNK)
-  const tables = [0, 1].map((i) => new Int32Array(own.buffer, TABLE + i * TABLE_STEP * 4, 2 * HALF))
+  const list = (begin: number, end: number): Float32Array => new Float32Array(memory.buffer, begin, (end - begin) / 4)
+  const tables = [0, 1].map((i) => new Int32Array(memory.buffer, TABLE + i * TABLE_STEP * 4, 2 * HALF))
   return {
-    addressOf: (data, from, to) => {
-      if (data.buffer === own.buffer) return data.byteOffset + from * 4
-      chunk.set(data.subarray(from, to))
-      return DATA
-    },
+    data: new Float32Array(memory.buffer, DATA, CHUNK),
     tables: tables as [Int32Array, Int32Array],
     clear: () => {
       for (const table of tables) table.fill(0)
     },
-    scan: (address, numbers) => {
-      scan(address, numbers, OUT)
+    scan: (numbers) => {
+      scan(DATA, numbers, OUT)
       return found()
     },
-    count: (address, numbers, inverse, low, high) => {
-      count(address, numbers, inverse, HALF, TABLE, REST, low, high, FAR, OUT)
+    count: (numbers, inverse, low, high) => {
+      count(DATA, numbers, inverse, HALF, TABLE, REST, low, high, FAR, OUT)
       return { ...found(), rest: list(REST, numbersFound[1]!), far: list(FAR, numbersFound[2]!) }
     },
   }
@@ -166,9 +122,10 @@ export function scanAll(data: Float32Array): Scan {
   const whole = data.length - (data.length % 4)
   let found = scanFew(data.subarray(whole))
   for (let at = 0; at < whole; at += CHUNK) {
-    const { addressOf, scan } = histogramKernel()
+    const { data: chunk, scan } = histogramKernel()
     const end = Math.min(at + CHUNK, whole)
-    found = joinScans(found, scan(addressOf(data, at, end), end - at))
+    chunk.set(data.subarray(at, end))
+    found = joinScans(found, scan(end - at))
   }
   return found
 }

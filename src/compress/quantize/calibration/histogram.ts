@@ -149,7 +149,8 @@ export class Histogram {
     for (let at = 0; at < data.length; at += CHUNK) {
       const end = Math.min(at + CHUNK, data.length)
       const { low, high } = extremes ?? NO_LIMITS
-      const part = kernel.count(kernel.addressOf(data, at, end), end - at, inverse, low, high)
+      kernel.data.set(data.subarray(at, end))
+      const part = kernel.count(end - at, inverse, low, high)
       const { rest, far } = part
       for (let i = 0; i < rest.length; i++) this.#addBeyond(rest[i]!)
       if (extremes && far.length > 0) extremes.add(far)
