@@ -135,9 +135,13 @@ class GraphTraining implements TrainingStep {
     this.#options = options
     this.#session = session
     this.#teacher = teacher
-    const initial = new Map(graph.carried.map((one) => [one.name, one.initial]))
+    const initial = new Map(
+      graph.carried.map(({ name, role, initial: { dtype, shape, size }, initial: given }) => {
+        const zeros = (): Tensor => Tensor.fromBytes(dtype, shape, new Uint8Array(byteLengthOf(dtype, size)))
+        return [name, role === 'state' ? zeros() : given]
+      }),
+    )
     this.#tensors = packed(graph, initial)
-    this.#members = initial
   }
 
   async step(inputs: readonly Tensor[], labels: Int32Array | Tensor | undefined, lr: number) {

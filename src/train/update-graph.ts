@@ -1,7 +1,7 @@
 /** The second half of a training step's graph: clipping, the optimizer's update, averages. */
 import { type BatchStatistics, Emitter, type Typed } from '../autodiff/index.ts'
 import { type Graph, type Model, removeUnusedFrom, tensorType, usedNames } from '../graph/index.ts'
-import { fromNumbers, type Tensor } from '../tensor/index.ts'
+import { byteLengthOf, Tensor } from '../tensor/index.ts'
 import type { StoredParameter } from './lowering/index.ts'
 import {
   clipGradients,
@@ -130,7 +130,9 @@ function carriedOf(
   const carried: Carried[] = []
   const add = (role: Carried['role'], of: string, name: string): void => {
     const tensor = source.initializers.get(of)!
-    const zeros = (): Tensor => fromNumbers(new Float32Array(tensor.size), tensor.shape, tensor.dtype)
+    // Not held in memory: a run starts from zeros of its own.
+    const zeros = (): Tensor =>
+      Tensor.lazy(tensor.dtype, tensor.shape, () => new Uint8Array(byteLengthOf(tensor.dtype, tensor.size)))
     carried.push({ name, role, of, initial: role === 'state' ? zeros() : tensor })
   }
   for (const name of names) {
