@@ -33,6 +33,14 @@ const PEERS = [
 
 /** What the issue asks of decompositions, and what of operations. */
 const FASTER = { parafac: 3, tucker: 3, operations: 1 }
+/** The operation that each floor is one of. */
+const FLOORS = {
+  unfold: 'unfold, all modes',
+  'Khatri–Rao': 'Khatri–Rao, without 0',
+  'product 0': 'mode product 0',
+  'product 1': 'mode product 1',
+  'product 2': 'mode product 2',
+}
 /** Errors from different random starts differ by this much. */
 const SLACK = 1.01
 
@@ -73,12 +81,20 @@ async function runRow(job, { threads, rounds, log, python, quick }) {
   }
   const entries = await takeTurns(contenders, { rounds, log })
   const results = entries.map(({ name, runs, failure }) =>
-    failure ? { name, failure } : { name, ...summarize(runs), ...(job.kind === 'operations' ? {} : aboutFirst(runs)) },
+    failure
+      ? { name, failure }
+      : { name, ...summarize(runs), ...(job.kind === 'operations' ? floorsOf(runs) : aboutFirst(runs)) },
   )
   return { ...job, title: titleOf(job), results, skipped }
 }
 
 const aboutFirst = (runs) => ({ relativeError: runs[0].relativeError, first: median(runs.map(({ first }) => first)) })
+
+/** Medians of what only ours measures. */
+function floorsOf(runs) {
+  const names = Object.keys(runs[0].floors ?? {})
+  return { floors: Object.fromEntries(names.map((name) => [name, median(runs.map(({ floors }) => floors[name]))])) }
+}
 
 const right = (titles) => titles.map((title) => ({ title, align: 'right' }))
 const measured = ({ results }) => results.filter(({ failure }) => !failure)
@@ -95,6 +111,8 @@ function textOf(rows) {
   const decompositions = rows.filter(({ kind }) => kind !== 'operations')
   const notes = [
     'seconds: the median of calls in a row; ours faster: how many times as long the peer takes;',
+    'floor: what an operation cannot be faster than here, as medians of calls in a row: memory that has to be written by',
+    'one thread of JavaScript, and the product alone in the runtime, into memory that is there already.',
     'memory: the peak of the whole process after the first call, libraries included.',
     'others: CPUs that other processes kept busy meanwhile; figures with more than a few tenths are rough.',
     ...new Set(rows.flatMap(({ skipped }) => skipped.map(({ name, reason }) => `${name} skipped: ${reason}`))),
@@ -120,6 +138,12 @@ function operationsTable(row) {
       ratioText(best && best.split[name] / ours.split[name]),
     ]
   })
+  for (const [name, seconds] of Object.entries(ours.floors ?? {})) {
+    const operation = FLOORS[name.slice('floor of '.length).split(':')[0]]
+    const best = fastest(row, ({ split }) => split[operation])
+    const ratio = ratioText(best && best.split[operation] / seconds)
+    lines.push([name, (1000 * seconds).toFixed(2), ...peers.map(() => ''), ratio])
+  }
   const memory = (result) => (result.failure ? '' : result.peakMB.toFixed(0))
   const others = (result) => (result.failure ? '' : (result.others ?? 0).toFixed(1))
   lines.push(['-'], ['peak MB', ...row.results.map(memory), ''], ['others', ...row.results.map(others), ''])

@@ -3,7 +3,7 @@
  * result between the two contractions of an update never leaves the runtime.
  */
 
-/** A tensor `[first, …others, …contracted]` that factors are updated with. */
+/** A tensor `[first, …others, …contracted]`, or with the contracted modes first, that factors are updated with. */
 export interface ContractionSpec<T extends Float32Array | Float64Array> {
   /** Row-major; not written to. */
   readonly data: T
@@ -14,6 +14,8 @@ export interface ContractionSpec<T extends Float32Array | Float64Array> {
   /** Extents of the modes that are contracted first; at least one. */
   readonly contracted: readonly number[]
   readonly rank: number
+  /** Whether the contracted modes come first: `[…contracted, first, …others]`; default false. */
+  readonly contractedFirst?: boolean | undefined
   /** Whether {@link ContractionInputs.data} will come with each run; then `data` here only says the type. */
   readonly changing: boolean
 }

@@ -38,7 +38,7 @@ export {
 } from './leading-subspace.ts'
 export { leastSquares } from './least-squares.ts'
 export { type MatrixFactors, matrixFactorRows, matrixFactors } from './low-rank.ts'
-export type { Matrix, Matrix64, MatrixEngine, Slices } from './matrix.ts'
+export type { Matrix, Matrix64, MatrixEngine, ModeStep, Slices } from './matrix.ts'
 export { sumOfSquares } from './matrix-layout.ts'
 export { type BoundedMinimum, type MinimizeBoundedOptions, minimizeBounded } from './minimize-bounded.ts'
 export { contractInputs, contractOutputs, type Tensor3 } from './mode-product.ts'

@@ -23,6 +23,14 @@ export interface Slices<T extends Float32Array | Float64Array = Float32Array | F
   readonly data: T
 }
 
+/** One of several products along modes. */
+export interface ModeStep<T extends Float32Array | Float64Array> {
+  /** `[m, n]` */
+  readonly matrix: Matrix<T>
+  /** Of the tensor that is multiplied, n the mode in question. */
+  readonly dims: readonly [outer: number, n: number, inner: number]
+}
+
 /** Multiplies matrices. Both operands have the same element type, and so has the result. */
 export interface MatrixEngine {
   /** `op(a) @ op(b)`, where `op` transposes when asked to. Results are the caller's. */
@@ -42,6 +50,17 @@ export interface MatrixEngine {
     slices: Slices<T>,
     options?: { readonly transposeA?: boolean },
   ): Promise<Slices<T>>
+  /**
+   * {@link multiplySlices} several times, each on what the one before gave, in one call: what lies between stays where it
+   * is made. An engine without it, or with `undefined` for what would be too large, is asked for one after the other.
+   *
+   * @param steps matrices `[m, n]`, and the tensor as `[outer, n, inner]` around the mode that each of them multiplies.
+   * @returns the elements of the last product. Results are the caller's.
+   */
+  maybeMultiplyModes?<T extends Float32Array | Float64Array>(
+    data: T,
+    steps: readonly ModeStep<T>[],
+  ): Promise<T> | undefined
   /**
    * `op(a) @ op(a)ᵀ` accumulated in float64, `[n, n]` with n the rows of op(a); exactly symmetric. Chunked, so that
    * the extra memory stays small whatever the length of the rows.

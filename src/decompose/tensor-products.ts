@@ -20,7 +20,7 @@ import {
   type WeightedFactors,
 } from '../tensor/index.ts'
 import type { Matrix, MatrixEngine, Slices } from './matrix.ts'
-import { arrayLike } from './matrix-layout.ts'
+import { arrayLike, transposed } from './matrix-layout.ts'
 
 type Reals = Float32Array | Float64Array
 
@@ -70,9 +70,36 @@ export async function multiModeDotWith(
   options: MultiModeDotOptions = {},
 ): Promise<Tensor> {
   const { products, shape } = planModeProducts(tensor, matricesOrVectors, options, 'multiModeDotWith')
+  const { transpose = false } = options
+  const chained = await maybeChained(engine, tensor, products, transpose)
+  if (chained) return Tensor.of(chained, shape)
   let result = tensor
-  for (const product of products) result = await timesMatrix(engine, result, product, options.transpose ?? false)
+  for (const product of products) result = await timesMatrix(engine, result, product, transpose)
   return result.reshape(shape)
+}
+
+/** Elements from which calls of the engine are what products cost. */
+const LEAST_CHAIN = 2 ** 16
+
+/** All products in one call of the engine; `undefined` where that does not pay or cannot be. */
+async function maybeChained(
+  engine: MatrixEngine,
+  tensor: Tensor,
+  products: readonly ModeProduct[],
+  transpose: boolean,
+): Promise<Reals | undefined> {
+  if (products.length < 2 || tensor.size < LEAST_CHAIN || products.some(({ factor }) => factor.size === 0))
+    return undefined
+  const shape = [...tensor.shape]
+  const steps = products.map(({ mode, factor }) => {
+    const [rows, cols] = factor.shape.length === 1 ? [1, factor.size] : [factor.shape[0]!, factor.shape[1]!]
+    const given = { rows, cols, data: factor.data as Reals }
+    const matrix = transpose && factor.shape.length === 2 ? transposed(given) : given
+    const dims = [sizeOf(shape.slice(0, mode)), shape[mode]!, sizeOf(shape.slice(mode + 1))] as const
+    shape[mode] = matrix.rows
+    return { matrix, dims }
+  })
+  return engine.maybeMultiplyModes?.(tensor.data as Reals, steps)
 }
 
 /** X ×ₙ M with mode n kept, of extent 1 for a vector. */

@@ -60,9 +60,10 @@ export async function maybeContraction<T extends Arrays>(
 
 const dtypeOf = (data: Arrays): 'float32' | 'float64' => (data instanceof Float32Array ? 'float32' : 'float64')
 
-/** `[rows, Π contracted]` */
-function matrixShape({ first, others, contracted }: ContractionSpec<Arrays>): readonly [number, number] {
-  return [first * sizeOf(others), sizeOf(contracted)]
+/** `[rows, Π contracted]`, or the other way round. */
+function matrixShape(spec: ContractionSpec<Arrays>): readonly [number, number] {
+  const [rows, columns] = [spec.first * sizeOf(spec.others), sizeOf(spec.contracted)]
+  return spec.contractedFirst ? [columns, rows] : [rows, columns]
 }
 
 function feedsOf<T extends Arrays>(
@@ -117,7 +118,7 @@ function contractionModel(
   const partial = b.op(
     'Gemm',
     [khatriRao('contracted', contracted), tensor],
-    { transB: 1 },
+    { transB: spec.contractedFirst ? 0 : 1 },
     others.length > 0 ? 'partial' : 'mttkrp',
   )
   const cube = others.length > 0 ? shaped(partial, [rank, first, width]) : undefined

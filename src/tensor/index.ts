@@ -53,6 +53,7 @@ export {
   partialVecToTensor,
 } from './partial-unfolding.ts'
 export { moveaxis, transposeTensor } from './permute.ts'
+export { columnMajor, multiplyInto, rowMajor } from './product.ts'
 export { type RandomTensorOptions, randomCp, randomTensor, randomTt, randomTucker } from './random-tensors.ts'
 export type { RankOptions, RankRounding, RankRule } from './rank-rules.ts'
 export { sumOfSquares } from './sum-of-squares.ts'

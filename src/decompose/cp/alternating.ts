@@ -92,7 +92,12 @@ export class Alternation<T extends Reals> {
     this.#options = options
     this.#factors = [...factors]
     this.#data = mask ? (data.slice() as T) : data
-    this.#tree = new DimensionTree(engine, this.#data, { shape, rank, changing: mask !== undefined })
+    this.#tree = new DimensionTree(engine, this.#data, {
+      shape,
+      rank,
+      changing: mask !== undefined,
+      sweeps: options.maxIterations,
+    })
   }
 
   /** Sweeps until the error stays or sweeps run out. */

@@ -35,8 +35,10 @@ const LEAST_GAIN = 6
 const LEAST_SIZE = 2 ** 18
 /** Of ‖X‖²: beyond this the core is not the tensor, and sweeps on it lead elsewhere. */
 const MOST_DISCARDED = 0.02
-const FINAL_SHARE = 0.05
-const LEAST_FINAL = 5
+const FINAL_SHARE = 0.03
+const LEAST_FINAL = 3
+/** Modes that would keep more than this share of their extent are left as they are: sweeps would gain less than it costs. */
+const MOST_KEPT = 0.8
 
 /** Projects a problem on a small core; `undefined` where that would not pay or would leave out too much. */
 export async function maybeCompress<T extends Reals>(
@@ -49,10 +51,11 @@ export async function maybeCompress<T extends Reals>(
   if (compression === 'none' || typeof init === 'object' || mask || modes.length < shape.length) return undefined
   if (maxIterations < 4 * finalSweeps || data.length < LEAST_SIZE) return undefined
   const most = rank + Math.max(LEAST_MARGIN, Math.ceil(rank * MARGIN))
-  const extents = shape.map((extent) => Math.min(extent, most))
+  const isCut = (extent: number): boolean => most <= extent * MOST_KEPT
+  const extents = shape.map((extent) => (isCut(extent) ? most : extent))
   if (sizeOf(extents) * LEAST_GAIN > data.length) return undefined
 
-  const truncations = shape.flatMap((extent, mode) => (extent > most ? [{ mode, rank: most }] : []))
+  const truncations = shape.flatMap((extent, mode) => (isCut(extent) ? [{ mode, rank: most }] : []))
   const bases: Factors = new Map()
   const core = await sequentialHosvd(engine, { shape, data }, truncations, bases, { seed, signal, approximate: true })
   const kept = sumOfSquares(core.data)

@@ -122,13 +122,15 @@ export function checkCp(name: string, tensor: Tensor, rule: RankRule, options: C
   if (typeof init === 'object') checkInit(what, tensor, rank, init)
   const mask = options.mask && observed(what, tensor, options.mask)
   const data = mask ? withMeanWhereMissing(tensor.data as Reals, mask) : (tensor.data as Reals)
-  checkFinite(data, what)
+  const squaredNorm = squaredNormOf(data, mask)
+  // A finite sum has finite terms.
+  if (!Number.isFinite(squaredNorm)) checkFinite(data, what)
   const modes = shape.map((_, mode) => mode).filter((mode) => !fixed.has(mode))
   return {
     what,
     shape,
     data,
-    squaredNorm: squaredNormOf(data, mask),
+    squaredNorm,
     rank,
     mask,
     modes,

@@ -7,14 +7,15 @@
  * d is best depends on the extents, short modes make long partial results. The updates are those of ALS as ever.
  *
  * The tensor is kept once per mode n that begins a product, its modes turned so that the contracted ones come last:
- * there is nothing to rearrange in a sweep.
+ * there is nothing to rearrange in a sweep. For a few sweeps that is more than it saves: a tensor of order 3 then stays as
+ * it lies, and two products a sweep contract its last mode, for the first, and its first mode, for the others.
  *
  * Sources: Phan, Tichavský, Cichocki, "Fast alternating LS algorithms for high order CANDECOMP/PARAFAC tensor
  * factorizations", IEEE Trans. Signal Processing 61(19), 2013; Ma, Solomonik, "Efficient parallel CP decomposition with
  * pairwise perturbation and multi-sweep dimension tree", IPDPS 2021.
  */
 import { sizeOf } from '../../tensor/index.ts'
-import type { Contraction, ContractionOutputs, UpdateEquations } from '../contraction.ts'
+import type { Contraction, ContractionOutputs, ContractionSpec, UpdateEquations } from '../contraction.ts'
 import type { MatrixEngine } from '../matrix.ts'
 import { transposed } from '../matrix-layout.ts'
 import type { Reals } from './cp-options.ts'
@@ -46,11 +47,24 @@ const PASS = 12
 /** The same for making a number of a Khatri–Rao product. */
 const MAKE = 40
 
+/** Up to so many sweeps, copies of the tensor cost more than they save. */
+const FEW_SWEEPS = 6
+
 /** What a product that begins with some mode keeps and contracts. */
 interface Turn<T extends Reals> {
   readonly kept: readonly number[]
   readonly contracted: readonly number[]
   readonly contraction: Contraction<T>
+}
+
+/** What a {@link DimensionTree} is made for. */
+export interface DimensionTreeOptions {
+  readonly shape: readonly number[]
+  readonly rank: number
+  /** Whether {@link DimensionTree.replace} will be called. */
+  readonly changing: boolean
+  /** How many sweeps there will be, at most. */
+  readonly sweeps: number
 }
 
 /** MTTKRPs of one tensor, and updates of its factors. Factors are `[rank, extent]`, and replaced, never written to. */
@@ -59,22 +73,21 @@ export class DimensionTree<T extends Reals> {
   readonly #shape: readonly number[]
   readonly #rank: number
   readonly #changing: boolean
+  /** Whether the tensor is contracted as it lies. */
+  readonly #stays: boolean
   #data: T
   /** The changing tensor with mode n first. */
   readonly #turned = new Map<number, T>()
   readonly #turns = new Map<string, Promise<Turn<T>>>()
   #partial: Partial<T> | undefined
 
-  /** @param data not written to. @param options.changing whether {@link replace} will be called. */
-  constructor(
-    engine: MatrixEngine,
-    data: T,
-    { shape, rank, changing }: { readonly shape: readonly number[]; readonly rank: number; readonly changing: boolean },
-  ) {
+  /** @param data not written to. */
+  constructor(engine: MatrixEngine, data: T, { shape, rank, changing, sweeps }: DimensionTreeOptions) {
     this.#engine = engine
     this.#shape = shape
     this.#rank = rank
     this.#changing = changing
+    this.#stays = shape.length === 3 && !changing && sweeps <= FEW_SWEEPS
     this.#data = data
   }
 
@@ -110,11 +123,15 @@ export class DimensionTree<T extends Reals> {
       if (partial.left.length > 1) this.#partial = this.#withoutFirst(partial, solved.factor)
       return { mttkrp, ...solved }
     }
-    const turn = await this.#turn(mode, keptModes(this.#shape, mode, this.#rank))
+    const turn = this.#stays
+      ? await this.#turnAsItLies(mode)
+      : await this.#turn(mode, keptModes(this.#shape, mode, this.#rank))
     const { mttkrp, update, rest } = await this.#run(turn, factors, equations)
     const { factor, gram } = update!
     const done = turn.contracted.map((k) => [k, factors[k]!] as const)
-    this.#partial = rest
+    // As it lies, what is left of the first mode's product is not worth a pass: the next product serves both others.
+    const goesOn = rest && !(this.#stays && mode === 0)
+    this.#partial = goesOn
       ? { left: turn.kept.slice(1), done: [...done, [mode, factor]], data: rest }
       : { left: [mode], done, data: mttkrp }
     return { mttkrp, factor, gram }
@@ -160,20 +177,40 @@ export class DimensionTree<T extends Reals> {
     return turn
   }
 
+  /** Mode 0 keeps 0 and 1 of three modes; 1 and 2 keep both, the one in question first, where the other may be. */
+  #turnAsItLies(mode: number): Promise<Turn<T>> {
+    if (mode === 0) return this.#turn(0, 2)
+    if (mode === 2) return this.#turn(2, 1)
+    const key = '1 as it lies'
+    let turn = this.#turns.get(key)
+    if (!turn) {
+      const [p, q, r] = this.#shape as [number, number, number]
+      const spec = { first: q, others: [r], contracted: [p], contractedFirst: true }
+      turn = this.#contractionOf(spec, this.#data).then((contraction) => ({
+        kept: [1, 2],
+        contracted: [0],
+        contraction,
+      }))
+      this.#turns.set(key, turn)
+    }
+    return turn
+  }
+
   async #prepare(mode: number, count: number): Promise<Turn<T>> {
     const order = turnedModes(this.#shape.length, mode)
     const [kept, contracted] = [order.slice(0, count), order.slice(count)]
     const extents = (modes: readonly number[]): number[] => modes.map((k) => this.#shape[k]!)
-    const spec = {
-      data: this.#changing ? this.#data : this.#turnedTo(mode),
-      first: this.#shape[mode]!,
-      others: extents(kept.slice(1)),
-      contracted: extents(contracted),
-      rank: this.#rank,
-      changing: this.#changing,
-    }
-    const contraction = (await this.#engine.maybePrepareContraction?.(spec)) ?? plainContraction(this.#engine, spec)
+    const spec = { first: this.#shape[mode]!, others: extents(kept.slice(1)), contracted: extents(contracted) }
+    const contraction = await this.#contractionOf(spec, this.#changing ? this.#data : this.#turnedTo(mode))
     return { kept, contracted, contraction }
+  }
+
+  async #contractionOf(
+    extents: Pick<ContractionSpec<T>, 'first' | 'others' | 'contracted' | 'contractedFirst'>,
+    data: T,
+  ): Promise<Contraction<T>> {
+    const spec = { ...extents, data, rank: this.#rank, changing: this.#changing }
+    return (await this.#engine.maybePrepareContraction?.(spec)) ?? plainContraction(this.#engine, spec)
   }
 
   /** The tensor with the mode first; kept only while it may be asked for again. */

@@ -9,17 +9,18 @@
  * decomposition", EUSIPCO 2008).
  */
 import { fail } from '../../core/index.ts'
+import { columnMajor, multiplyInto, rowMajor } from '../../tensor/index.ts'
 import { maybeInverseCholesky } from '../cholesky.ts'
 import type { SolvedUpdate, UpdateEquations } from '../contraction.ts'
 import type { MatrixEngine } from '../matrix.ts'
-import { toTypeOf, zeros64 } from '../matrix-layout.ts'
+import { arrayLike, toTypeOf, zeros64 } from '../matrix-layout.ts'
 import type { Reals } from './cp-options.ts'
 
 /** The ridge ε of singular problems: above the rounding of G for factors of either type. */
 const RIDGES = { float32: 1e-9, float64: 1e-14 } as const
 
-/** Multiply-adds from which one call of the engine is faster than loops here. */
-const LEAST_CALL = 32 ** 3
+/** Multiply-adds from which one call of the engine is faster than the products of tensor algebra, here. */
+const LEAST_CALL = 96 ** 3
 
 /** A Aᵀ of a factor `[rank, extent]`, in float64. */
 export async function gramOfFactor(engine: MatrixEngine, factor: Reals, rank: number): Promise<Float64Array> {
@@ -82,11 +83,26 @@ export async function solveUpdate<T extends Reals>(
 ): Promise<SolvedUpdate<T>> {
   const { whitening, pull } = equations
   const rank = Math.sqrt(whitening.length)
-  if (engine.solveUpdate && rank * mttkrp.length >= LEAST_CALL) return engine.solveUpdate(equations, mttkrp)
+  const isLarge = rank * mttkrp.length >= LEAST_CALL
+  if (engine.solveUpdate && isLarge) return engine.solveUpdate(equations, mttkrp)
   const right = Float64Array.from(mttkrp)
   if (pull) for (let at = 0; at < right.length; at++) right[at]! += pull[at]!
+  if (!isLarge) return solvedHere(whitening, right, mttkrp)
   const w = { rows: rank, cols: rank, data: whitening }
   const white = await engine.multiply(w, { rows: rank, cols: right.length / rank, data: right })
   const factor = toTypeOf(await engine.multiply(w, white, { transposeA: true }), mttkrp).data
   return { factor, gram: await gramOfFactor(engine, factor, rank) }
+}
+
+/** A = Wᵀ W right and A Aᵀ, by the products of tensor algebra. */
+function solvedHere<T extends Reals>(whitening: Float64Array, right: Float64Array, like: T): SolvedUpdate<T> {
+  const rank = Math.sqrt(whitening.length)
+  const extent = right.length / rank
+  const white = new Float64Array(right.length)
+  multiplyInto(rowMajor(white, extent), rowMajor(whitening, rank), rowMajor(right, extent), [rank, rank, extent])
+  const factor = arrayLike(like, right.length)
+  multiplyInto(rowMajor(factor, extent), columnMajor(whitening, rank), rowMajor(white, extent), [rank, rank, extent])
+  const gram = new Float64Array(rank * rank)
+  multiplyInto(rowMajor(gram, rank), rowMajor(factor, extent), columnMajor(factor, extent), [rank, extent, rank])
+  return { factor, gram }
 }

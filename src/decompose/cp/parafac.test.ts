@@ -332,6 +332,19 @@ describe('what does not fit is refused', () => {
     })
 })
 
+test('a few sweeps, for which the tensor stays as it lies, are the first of many', async () => {
+  const x = randomTensor64([21, 40, 33], 5)
+  for (const fixedModes of [[], [1], [0]]) {
+    const start = randomCp([21, 40, 33], 7, 2)
+    const options = { init: start, tolerance: 0, fixedModes }
+    const few = await parafac(engine, x, 7, { ...options, maxIterations: 6 })
+    const many = await parafac(engine, x, 7, { ...options, maxIterations: 8 })
+    for (const [sweep, error] of few.errors.entries())
+      expect(Math.abs(error / many.errors[sweep]! - 1)).toBeLessThan(1e-10)
+    expect(few.relativeError).toBeGreaterThan(many.relativeError)
+  }
+})
+
 describe('compression', () => {
   test('ends where sweeps on the tensor end, and reports every sweep', async () => {
     const x = single(noisy([70, 72, 74], 4, 0.1))

@@ -58,13 +58,16 @@ export function contractFirst<T extends Reals>(partial: T, factor: T, rank: numb
 
 /** A contraction in plain products. */
 export function plainContraction<T extends Reals>(engine: MatrixEngine, spec: ContractionSpec<T>): Contraction<T> {
-  const { rank, others, contracted } = spec
+  const { rank, others, contracted, contractedFirst = false } = spec
   const cols = contracted.reduce((product, extent) => product * extent, 1)
   return {
     async run(inputs: ContractionInputs<T>): Promise<ContractionOutputs<T>> {
       const data = inputs.data ?? spec.data
       const weights = { rows: rank, cols, data: khatriRaoRows(inputs.contracted, rank) }
-      const partial = await engine.multiply(weights, { rows: data.length / cols, cols, data }, { transposeB: true })
+      const rows = data.length / cols
+      const partial = contractedFirst
+        ? await engine.multiply(weights, { rows: cols, cols: rows, data })
+        : await engine.multiply(weights, { rows, cols, data }, { transposeB: true })
       const wide = others.length > 0
       const mttkrp = wide ? contractRest(partial.data, khatriRaoRows(inputs.others, rank), rank) : partial.data
       if (!inputs.equations) return { mttkrp }

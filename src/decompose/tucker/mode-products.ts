@@ -3,7 +3,7 @@
  * is the middle one of a tensor `[before, n, after]`.
  */
 import type { Matrix, MatrixEngine } from '../matrix.ts'
-import { rowRange } from '../matrix-layout.ts'
+import { rowRange, transposed } from '../matrix-layout.ts'
 import type { Reals } from '../real-tensor.ts'
 
 /** A tensor while it is worked on, row-major. */
@@ -56,18 +56,44 @@ export async function projectModes(
   tensor: Dense,
   factors: readonly ModeFactor[],
 ): Promise<Dense> {
-  let result = tensor
   const left = [...factors]
+  const ordered: ModeFactor[] = []
+  let shape = tensor.shape
   const cost = ({ mode, matrix }: ModeFactor): number => {
-    const [before, , after] = aroundMode(result.shape, mode)
+    const [before, , after] = aroundMode(shape, mode)
     return (matrix.cols / matrix.rows) * (before === 1 || after === 1 ? 1 : MIDDLE_PENALTY)
   }
   while (left.length > 0) {
     const next = left.reduce((best, factor) => (cost(factor) < cost(best) ? factor : best))
     left.splice(left.indexOf(next), 1)
-    result = await projectMode(engine, result, next)
+    ordered.push(next)
+    shape = shape.with(next.mode, next.matrix.cols)
   }
+  const chained = tensor.data.length >= LEAST_CHAIN && (await maybeChained(engine, tensor, ordered))
+  if (chained) return chained
+  let result = tensor
+  for (const factor of ordered) result = await projectMode(engine, result, factor)
   return result
+}
+
+/** Elements from which what lies between two products is worth keeping inside the engine. */
+const LEAST_CHAIN = 2 ** 16
+
+/** Several projections in one call of the engine, where it can. */
+async function maybeChained(
+  engine: MatrixEngine,
+  tensor: Dense,
+  factors: readonly ModeFactor[],
+): Promise<Dense | undefined> {
+  if (factors.length < 2) return undefined
+  let { shape } = tensor
+  const steps = factors.map(({ mode, matrix }) => {
+    const dims = aroundMode(shape, mode)
+    shape = shape.with(mode, matrix.cols)
+    return { matrix: transposed(matrix), dims }
+  })
+  const data = await engine.maybeMultiplyModes?.(tensor.data, steps)
+  return data && { shape, data }
 }
 
 /** G ×ₙ A for several modes, what grows least first. */

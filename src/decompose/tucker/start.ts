@@ -8,7 +8,7 @@
 import { checkAborted } from '../../core/index.ts'
 import type { MatrixEngine } from '../matrix.ts'
 import { aroundMode, type Dense, projectMode, projectModes } from './mode-products.ts'
-import { leadingSubspace, type SubspaceOptions } from './subspaces.ts'
+import { canContract, contractedSubspace, leadingSubspace, type SubspaceOptions } from './subspaces.ts'
 import type { Factors } from './sweep.ts'
 
 /** A mode and the rank, below its extent, that it is truncated to. */
@@ -32,14 +32,24 @@ export async function sequentialHosvd(
 ): Promise<Dense> {
   let core = tensor
   const left = [...truncations]
-  while (left.length > 0) {
+  const take = (): Truncation => {
     checkAborted(options.signal)
     const next = left.reduce((best, one) => (costOf(core.shape, one) < costOf(core.shape, best) ? one : best))
     left.splice(left.indexOf(next), 1)
-    const { mode, rank } = next
+    return next
+  }
+  while (left.length > 0) {
+    const { mode, rank } = take()
     const matrix = await leadingSubspace(engine, core, mode, rank, options)
     factors.set(mode, matrix)
-    core = await projectMode(engine, core, { mode, matrix })
+    const second = core === tensor && mode === 0 ? left.find((one) => one.mode === 1) : undefined
+    if (second && canContract(engine, core, second.rank, options)) {
+      // The projection, and what the next mode's subspace comes from, in one call.
+      left.splice(left.indexOf(second), 1)
+      const next = await contractedSubspace(engine, core, matrix, second.rank, options)
+      factors.set(1, next.subspace)
+      core = await projectMode(engine, next.projected, { mode: 1, matrix: next.subspace })
+    } else core = await projectMode(engine, core, { mode, matrix })
   }
   return core
 }

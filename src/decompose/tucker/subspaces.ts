@@ -1,6 +1,7 @@
 /** Orthonormal bases for the modes of a tensor: found from nothing, and improved when they are nearly right. */
 import { createRandom } from '../../core/index.ts'
 import { modeGram } from '../gram.ts'
+import { gramSubspaceRows } from '../gram-subspace.ts'
 import { chooseSubspaceMethod } from '../leading-subspace.ts'
 import type { Matrix, Matrix64, MatrixEngine } from '../matrix.ts'
 import { arrayLike, toMatrix64, toTypeOf, transposed, zeros64 } from '../matrix-layout.ts'
@@ -21,7 +22,7 @@ export interface SubspaceOptions {
 
 /** Up to this extent the eigenproblem of a Gram matrix takes less than what it would start. */
 const LARGEST_EXACT_START = 256
-/** From this many elements on, Gram matrices of bases to be improved are multiplied in the tensor's own precision. */
+/** From this many elements on, what crosses between here and the engine costs more than another graph. */
 const LARGE = 2 ** 20
 
 /** The leading left singular subspace of a mode's unfolding, `[extent, rank]`, rank < extent. */
@@ -41,41 +42,59 @@ export async function leadingSubspace(
     return rangeFinder(engine, matrix, rank, { transpose, seed, signal, iterations: approximate ? 1 : 2 })
   }
   // In one piece a tensor of float32 needs neither copies nor conversion.
-  const quick = approximate && data.length >= LARGE && data instanceof Float32Array
+  const quick = approximate && data instanceof Float32Array
   const products = quick ? ({ products: 'float32', chunk: data.length } as const) : {}
   const gram = await modeGram(engine, data, [before, extent, after], { ...products, signal })
   const vectors = approximate
-    ? await nearlyLeading(engine, gram, rank, seed, signal)
+    ? await nearlyLeading(engine, gram, rank, { seed, signal })
     : (await symmetricEigen(engine, gram, { count: rank, signal })).vectors!
   return toTypeOf(vectors, data)
 }
 
-/** Below this extent all eigenvectors cost less than finding some of them. */
-const SMALL_EIGEN = 48
-const OVERSAMPLE = 8
-const POWERS = 3
+/** Whether {@link contractedSubspace} can be asked for, and pays. */
+export function canContract(
+  engine: MatrixEngine,
+  { shape, data }: Dense,
+  rank: number,
+  { approximate }: SubspaceOptions,
+): boolean {
+  const isSmall = shape[1]! <= LARGEST_EXACT_START || rank > shape[1]! / 3
+  return approximate && isSmall && data.length >= LARGE && data instanceof Float32Array && !!engine.contractedGram
+}
 
-/**
- * Nearly the leading eigenvectors of a positive semidefinite matrix: the best within a subspace that was multiplied by it
- * three times.
- */
+/** The tensor projected on a basis of mode 0, and nearly the leading subspace of mode 1 of the result. */
+export async function contractedSubspace(
+  engine: MatrixEngine,
+  { shape, data }: Dense,
+  first: Matrix<Reals>,
+  rank: number,
+  { seed, signal }: SubspaceOptions,
+): Promise<{ readonly projected: Dense; readonly subspace: Matrix<Reals> }> {
+  const [p, q] = shape as [number, number]
+  const tensor = { dims: [p, q, data.length / (p * q)], data } as const
+  const { gram, contracted } = await engine.contractedGram!(tensor, transposed(first), 1, { keep: true })
+  const vectors = await nearlyLeading(engine, toMatrix64(gram), rank, { seed, signal })
+  return {
+    projected: { shape: shape.with(0, first.cols), data: contracted! },
+    subspace: toTypeOf(vectors, data),
+  }
+}
+
+/** Below this extent all eigenvectors cost less than finding some of them, */
+const SMALL_EIGEN = 48
+/** and where more than this share of them is wanted. */
+const FEW = 1 / 6
+
+/** Nearly the leading eigenvectors of a positive semidefinite matrix `[n, n]`, as columns. */
 async function nearlyLeading(
   engine: MatrixEngine,
   gram: Matrix64,
   rank: number,
-  seed: number,
-  signal: AbortSignal | undefined,
+  { seed, signal }: { readonly seed: number; readonly signal: AbortSignal | undefined },
 ): Promise<Matrix64> {
-  const width = rank + OVERSAMPLE
-  if (gram.rows <= SMALL_EIGEN || width > gram.rows / 3)
+  if (gram.rows <= SMALL_EIGEN || rank > gram.rows * FEW)
     return (await symmetricEigen(engine, gram, { count: rank, signal })).vectors!
-  const random = createRandom(seed)
-  let basis = zeros64(gram.rows, width)
-  for (let at = 0; at < basis.data.length; at++) basis.data[at] = random.uniform() - 0.5
-  for (let i = 0; i < POWERS; i++) basis = (await thinQr(engine, await engine.multiply(gram, basis), { signal })).q
-  const within = await engine.multiply(basis, await engine.multiply(gram, basis), { transposeA: true })
-  const { vectors } = await symmetricEigen(engine, within, { count: rank, signal })
-  return engine.multiply(basis, vectors!)
+  return transposed(await gramSubspaceRows(engine, gram, rank, { seed, signal }))
 }
 
 /** Up to this extent eigenvectors are cheaper than multiplying and orthonormalising twice. */
