@@ -34,6 +34,8 @@ export interface RoundingOptions {
    * the layers of a `block`.
    */
   readonly inputs?: 'quantized' | 'original' | undefined
+  /** Of `block`: share of activations whose rounding is left out at random while learning (QDrop); default 0, there 0.5. */
+  readonly drop?: number | undefined
   /** Rows of each layer's input that are looked at; default 16,384, and at least eight for each of a row's elements. */
   readonly rows?: number | undefined
   /** Bytes of activations kept between layers, for each of the two networks; default 512 MiB. */
@@ -51,6 +53,7 @@ export interface ResolvedRounding {
   readonly betas: readonly [start: number, end: number]
   readonly warmUp: number
   readonly inputs: 'quantized' | 'original'
+  readonly drop: number
   readonly rows: number
   readonly keepBytes: number
   readonly seed: number
@@ -88,6 +91,7 @@ export function resolveRounding(options: RoundingOptions): ResolvedRounding {
     betas: options.betas ?? ([20, 2] as const),
     warmUp: options.warmUp ?? 0.2,
     inputs: options.inputs ?? 'quantized',
+    drop: options.drop ?? 0,
     rows: options.rows ?? 16384,
     keepBytes: options.keepBytes ?? 512 * 2 ** 20,
     seed: options.seed ?? 0,
@@ -102,6 +106,7 @@ export function resolveRounding(options: RoundingOptions): ResolvedRounding {
   rule(resolved.betas.length === 2 && start > end && end > 0, 'betas', 'two falling numbers above 0')
   rule(resolved.warmUp > 0 && resolved.warmUp < 1, 'warmUp', 'a number between 0 and 1')
   rule(['quantized', 'original'].includes(resolved.inputs), 'inputs', "'quantized' or 'original'")
+  rule(resolved.drop >= 0 && resolved.drop < 1, 'drop', 'a share of at least 0 and below 1')
   rule(Number.isInteger(resolved.rows) && resolved.rows >= 1, 'rows', 'a whole number of at least 1')
   rule(Number.isSafeInteger(resolved.seed), 'seed', 'a whole number')
   return resolved

@@ -9,6 +9,7 @@ import { type Random, WhittleError } from '../../core/index.ts'
 import { liftOpset, type Model, tensorType } from '../../graph/index.ts'
 import { byteLengthOf, sizeOf, Tensor, toFloat32 } from '../../tensor/index.ts'
 import { partBetween } from './cut.ts'
+import { dropRoundings } from './drop.ts'
 import { learnUnit, type UnitData } from './learn.ts'
 import type { ResolvedRounding, RoundingContext } from './options.ts'
 import { chosenLevels, type LayerTask, progressOf, settingsOf } from './round-layer.ts'
@@ -103,6 +104,7 @@ export async function roundBlock(
   try {
     const model = liftOpset(part, 18)
     const types = new Map<string, Typed>(await context.observe(model, { batch: size }))
+    if (options.drop > 0) dropRoundings(model, types, options.drop, options.seed)
     const output = types.get(block.output)
     if (output?.shape.join() !== [size, ...data.target.shape.slice(2)].join()) return 'Its output depends on the batch.'
     const rows = sizeOf(output.shape) / (output.shape[1] ?? 1)
