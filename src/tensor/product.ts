@@ -31,12 +31,12 @@ export function evenRows(stride: number): Rows {
   return { inner: Number.POSITIVE_INFINITY, innerStride: stride, outerStride: 0 }
 }
 
-/** A row-major matrix with `columns` columns. */
+/** A row-major matrix with `columns` columns. @internal */
 export function rowMajor(data: Reals, columns: number, offset = 0): Block {
   return { data, offset, rows: evenRows(columns), columnStride: 1 }
 }
 
-/** The transpose of a row-major matrix with `columns` columns. */
+/** The transpose of a row-major matrix with `columns` columns. @internal */
 export function columnMajor(data: Reals, columns: number, offset = 0): Block {
   return { data, offset, rows: evenRows(1), columnStride: columns }
 }
@@ -46,6 +46,7 @@ export function columnMajor(data: Reals, columns: number, offset = 0): Block {
  *
  * @param a `[m, k]`. @param b `[k, n]`. @param c `[m, n]`, written to; must not overlap a or b.
  * @param add adds to what c holds, default false. Sums that span several calls are rounded to the type of c in between.
+ * @internal
  */
 export function multiplyInto(
   c: Block,

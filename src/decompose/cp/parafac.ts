@@ -22,7 +22,7 @@ export interface ParafacOptions extends CpOptions {
  * ALS finds a local minimum, and may take hundreds of sweeps to; a best decomposition need not exist
  * ({@link stableParafac} is for those cases). With missing elements each sweep is followed by filling them in from the
  * factors (expectation maximisation), and errors are over observed elements. A large tensor whose core of little more
- * than the rank in each mode holds 98 % of ‖X‖² is swept there, and by the last sweeps, a twentieth of them, itself (option
+ * than the rank in each mode holds 98 % of ‖X‖² is swept there, and by the last sweeps, three of a hundred, itself (option
  * `compression`). Extra memory: as much as the tensor for
  * each mode but the first whose turn begins a matrix product (at most N − 1 times), and partial results.
  *
