@@ -33,13 +33,14 @@ function problem(length: number, seed: number, shifted = 0): QuadraticProblem {
 }
 
 /** The least loss of all choices between the two neighbours. */
-function exhaustive(of: QuadraticProblem): number {
+async function exhaustive(of: QuadraticProblem): Promise<number> {
   const lower = lowerLevels(of.grid)
   let best = Number.POSITIVE_INFINITY
   for (let mask = 0; mask < 2 ** of.length; mask++)
     best = Math.min(
       best,
-      quadraticLoss(
+      await quadraticLoss(
+        engine,
         of,
         lower.map((level, j) => level + ((mask >> j) & 1)),
       ),
@@ -48,7 +49,7 @@ function exhaustive(of: QuadraticProblem): number {
 }
 
 describe('rounding as a lattice problem', () => {
-  it('has the loss that its definition says', () => {
+  it('has the loss that its definition says', async () => {
     const of = problem(3, 1, 0.2)
     const levels = Float64Array.of(1, -2, 0)
     const e = levels.map((level, j) => level * 0.4 - of.grid.weight[j]!)
@@ -57,22 +58,22 @@ describe('rounding as a lattice problem', () => {
       expected += 2 * of.shift[i]! * e[i]!
       for (let j = 0; j < 3; j++) expected += e[i]! * of.second[i * 3 + j]! * e[j]!
     }
-    expect(quadraticLoss(of, levels)).toBeCloseTo(expected, 12)
+    expect(await quadraticLoss(engine, of, levels)).toBeCloseTo(expected, 12)
   })
 
   it('comes close to the best of all roundings', async () => {
     const ratios: number[] = []
     for (let seed = 1; seed <= 20; seed++) {
       const of = problem(12, seed)
-      const best = exhaustive(of)
-      const nearest = quadraticLoss(of, nearestLevels(of.grid))
+      const best = await exhaustive(of)
+      const nearest = await quadraticLoss(engine, of, nearestLevels(of.grid))
       const levels = await roundInSequence(engine, of, 0.01)
       const [near, other] = [nearestLevels(of.grid), levels]
-      descendCoordinates(of, near, 0)
-      descendCoordinates(of, other, 0)
-      descendPairs(of, near, 0)
-      descendPairs(of, other, 0)
-      const found = Math.min(quadraticLoss(of, near), quadraticLoss(of, other))
+      await descendCoordinates(engine, of, near, 0)
+      await descendCoordinates(engine, of, other, 0)
+      await descendPairs(engine, of, near, 0)
+      await descendPairs(engine, of, other, 0)
+      const found = Math.min(await quadraticLoss(engine, of, near), await quadraticLoss(engine, of, other))
       expect(found).toBeLessThanOrEqual(nearest)
       ratios.push(found / best)
     }
@@ -86,28 +87,28 @@ describe('rounding as a lattice problem', () => {
     const of = problem(8, 5, 0.3)
     const blind = nearestLevels(of.grid)
     const levels = await roundInSequence(engine, of, 0.001)
-    expect(quadraticLoss(of, levels)).toBeLessThan(quadraticLoss(of, blind))
+    expect(await quadraticLoss(engine, of, levels)).toBeLessThan(await quadraticLoss(engine, of, blind))
     // Better than the unrounded weight: the shift can be undone.
-    expect(quadraticLoss(of, levels)).toBeLessThan(0)
+    expect(await quadraticLoss(engine, of, levels)).toBeLessThan(0)
   })
 
-  it('stays within the limits and within reach', () => {
+  it('stays within the limits and within reach', async () => {
     const of = problem(10, 3, 5)
     const levels = nearestLevels(of.grid)
-    descendCoordinates(of, levels, 0)
+    await descendCoordinates(engine, of, levels, 0)
     const lower = lowerLevels(of.grid)
     for (const [j, level] of levels.entries()) expect([0, 1]).toContain(level - lower[j]!)
     const free = nearestLevels(of.grid)
-    descendCoordinates(of, free, 100)
+    await descendCoordinates(engine, of, free, 100)
     expect(Math.max(...free.map(Math.abs))).toBeLessThanOrEqual(7)
-    expect(quadraticLoss(of, free)).toBeLessThan(quadraticLoss(of, levels))
+    expect(await quadraticLoss(engine, of, free)).toBeLessThan(await quadraticLoss(engine, of, levels))
   })
 
   it('rounds inputs that are always zero to nearest', async () => {
     const of = problem(4, 9)
     of.second.fill(0)
     const levels = await roundInSequence(engine, of, 0.01)
-    descendCoordinates(of, levels, 1)
+    await descendCoordinates(engine, of, levels, 1)
     expect([...levels]).toEqual([...nearestLevels(of.grid)])
   })
 })

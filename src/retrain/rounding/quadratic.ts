@@ -21,30 +21,44 @@ export interface QuadraticProblem {
   readonly shift: Float64Array
 }
 
-/** The loss of each row for given multiples, relative to that of the weight itself. */
-export function quadraticLoss(
+/**
+ * Half the gradients of the rows' losses, (ŵ − w) H + b: one product of matrices for all rows.
+ *
+ * @returns `[outputs, length]`.
+ */
+async function gradientsOf(
+  engine: MatrixEngine,
   { outputs, length, grid, second, shift }: QuadraticProblem,
   levels: Float64Array,
-): number {
+): Promise<Float64Array> {
+  const error = levels.map((level, at) => level * grid.step[at]! - grid.weight[at]!)
+  const { data } = await engine.multiply(
+    { rows: outputs, cols: length, data: error },
+    { rows: length, cols: length, data: second },
+  )
+  for (let at = 0; at < data.length; at++) data[at]! += shift[at]!
+  return data
+}
+
+/** The sum of the rows' losses for given multiples, relative to that of the weight itself. */
+export async function quadraticLoss(
+  engine: MatrixEngine,
+  problem: QuadraticProblem,
+  levels: Float64Array,
+): Promise<number> {
+  const { grid, shift } = problem
+  const gradients = await gradientsOf(engine, problem, levels)
   let total = 0
-  const error = new Float64Array(length)
-  for (let o = 0; o < outputs; o++) {
-    const row = o * length
-    for (let j = 0; j < length; j++) error[j] = levels[row + j]! * grid.step[row + j]! - grid.weight[row + j]!
-    for (let i = 0; i < length; i++) {
-      const e = error[i]!
-      if (e === 0) continue
-      let sum = 2 * shift[row + i]!
-      const at = i * length
-      for (let j = 0; j < length; j++) sum += second[at + j]! * error[j]!
-      total += e * sum
-    }
-  }
+  for (const [at, gradient] of gradients.entries())
+    total += (levels[at]! * grid.step[at]! - grid.weight[at]!) * (gradient + shift[at]!)
   return total
 }
 
 /** Steps of the descent over all elements at most; it ends when none changes. */
 const MOST_SWEEPS = 30
+
+/** Rows that go through the elements together, so that each row of H is read once for all of them. */
+const TOGETHER = 16
 
 /**
  * Moves one element at a time to the neighbouring multiple that lowers the loss most, until none does.
@@ -52,34 +66,61 @@ const MOST_SWEEPS = 30
  * @param levels where it starts; written to.
  * @param reach how far from the weight's own neighbours a multiple may be: 0 for the two that AdaRound chooses from.
  */
-export function descendCoordinates(problem: QuadraticProblem, levels: Float64Array, reach: number): void {
-  const { outputs, length, grid, second } = problem
-  const { step, weight } = grid
-  const gradient = new Float64Array(length)
-  for (let o = 0; o < outputs; o++) {
-    const row = o * length
-    gradientOf(problem, levels, o, gradient)
-    for (let sweep = 0, changed = true; changed && sweep < MOST_SWEEPS; sweep++) {
-      changed = false
-      for (let j = 0; j < length; j++) {
-        const at = row + j
-        const curvature = second[j * length + j]!
-        if (curvature <= 0) continue
-        // The best multiple with all others as they are, and the nearest one that is allowed.
-        const s = step[at]!
-        const below = Math.floor(weight[at]! / s)
-        const least = Math.max(grid.least[at]!, below - reach)
-        const most = Math.min(grid.most[at]!, below + 1 + reach)
-        const wanted = Math.round(levels[at]! - gradient[j]! / (curvature * s))
-        const next = Math.min(Math.max(wanted, least), most)
-        const move = (next - levels[at]!) * s
-        if (move === 0 || !(move * (2 * gradient[j]! + move * curvature) < 0)) continue
-        levels[at] = next
-        changed = true
-        for (let k = 0, from = j * length; k < length; k++) gradient[k]! += move * second[from + k]!
-      }
+export async function descendCoordinates(
+  engine: MatrixEngine,
+  problem: QuadraticProblem,
+  levels: Float64Array,
+  reach: number,
+): Promise<void> {
+  const { outputs, length } = problem
+  const gradients = await gradientsOf(engine, problem, levels)
+  for (let first = 0; first < outputs; first += TOGETHER) {
+    let moving = Array.from({ length: Math.min(TOGETHER, outputs - first) }, (_, r) => first + r)
+    for (let sweep = 0; moving.length > 0 && sweep < MOST_SWEEPS; sweep++) {
+      const changed = new Set<number>()
+      for (let j = 0; j < length; j++)
+        for (const o of moving) if (moveElement(problem, levels, gradients, o, j, reach)) changed.add(o)
+      moving = [...changed]
     }
   }
+}
+
+/** Gives an element the best multiple with all others of its row as they are; whether that was another one. */
+function moveElement(
+  { length, grid, second }: QuadraticProblem,
+  levels: Float64Array,
+  gradients: Float64Array,
+  o: number,
+  j: number,
+  reach: number,
+): boolean {
+  const row = o * length
+  const at = row + j
+  const curvature = second[j * length + j]!
+  if (curvature <= 0) return false
+  const s = grid.step[at]!
+  const below = Math.floor(grid.weight[at]! / s)
+  const least = Math.max(grid.least[at]!, below - reach)
+  const most = Math.min(grid.most[at]!, below + 1 + reach)
+  const wanted = Math.round(levels[at]! - gradients[at]! / (curvature * s))
+  const next = Math.min(Math.max(wanted, least), most)
+  const move = (next - levels[at]!) * s
+  if (move === 0 || !(move * (2 * gradients[at]! + move * curvature) < 0)) return false
+  levels[at] = next
+  addMultiple(gradients, row, move, second, j * length, length)
+  return true
+}
+
+/** `target[at + k] += factor * source[from + k]` for k below count. */
+function addMultiple(
+  target: Float64Array,
+  at: number,
+  factor: number,
+  source: Float64Array,
+  from: number,
+  count: number,
+): void {
+  for (let k = 0; k < count; k++) target[at + k]! += factor * source[from + k]!
 }
 
 /** Rows longer than this are not searched for pairs: that takes the square of the length for each output and sweep. */
@@ -92,14 +133,19 @@ const MOST_PAIR_SWEEPS = 2
  * @param levels where it starts, best from {@link descendCoordinates}; written to.
  * @param reach as there.
  */
-export function descendPairs(problem: QuadraticProblem, levels: Float64Array, reach: number): void {
+export async function descendPairs(
+  engine: MatrixEngine,
+  problem: QuadraticProblem,
+  levels: Float64Array,
+  reach: number,
+): Promise<void> {
   const { outputs, length, second } = problem
   if (length > LONGEST_PAIRED) return
-  const gradient = new Float64Array(length)
+  const gradients = await gradientsOf(engine, problem, levels)
   const moves = { up: new Float64Array(length), down: new Float64Array(length) }
   const largest = largestBeside(problem)
   for (let o = 0; o < outputs; o++) {
-    gradientOf(problem, levels, o, gradient)
+    const gradient = gradients.subarray(o * length, (o + 1) * length)
     const step = problem.grid.step.subarray(o * length, (o + 1) * length)
     const widest = step.reduce((most, s) => Math.max(most, s), 0)
     for (let sweep = 0, changed = true; changed && sweep < MOST_PAIR_SWEEPS; sweep++) {
@@ -111,8 +157,7 @@ export function descendPairs(problem: QuadraticProblem, levels: Float64Array, re
         changed = true
         for (const { at, by } of found) {
           levels[o * length + at]! += by
-          const move = by * step[at]!
-          for (let k = 0, from = at * length; k < length; k++) gradient[k]! += move * second[from + k]!
+          addMultiple(gradient, 0, by * step[at]!, second, at * length, length)
         }
         singleMoves(problem, levels, o, reach, gradient, moves)
       }
@@ -203,22 +248,6 @@ function bestPair(
   ]
 }
 
-/** Half the gradient of a row's loss: H (ŵ − w) + b. */
-function gradientOf(
-  { length, grid, second, shift }: QuadraticProblem,
-  levels: Float64Array,
-  o: number,
-  out: Float64Array,
-) {
-  const row = o * length
-  for (let i = 0; i < length; i++) out[i] = shift[row + i]!
-  for (let j = 0; j < length; j++) {
-    const e = levels[row + j]! * grid.step[row + j]! - grid.weight[row + j]!
-    if (e === 0) continue
-    for (let k = 0, from = j * length; k < length; k++) out[k]! += e * second[from + k]!
-  }
-}
-
 /**
  * Rounds element after element, from the last to the first; each makes up for the errors of those behind it.
  *
@@ -246,19 +275,21 @@ export async function roundInSequence(
   const half = await solveLower(engine, factor, { rows: length, cols: outputs, data: columns })
   const move = await solveLowerTransposed(engine, factor, half)
   const levels = new Float64Array(outputs * length)
-  const error = new Float64Array(length)
-  for (let o = 0; o < outputs; o++) {
-    const row = o * length
-    const owed = new Float64Array(length)
-    for (let i = length - 1; i >= 0; i--) {
-      const at = row + i
-      const target = grid.weight[at]! - move.data[i * outputs + o]!
-      const wanted = (target - owed[i]! / lower[i * length + i]!) / grid.step[at]!
-      const level = Math.min(Math.max(Math.round(wanted), grid.least[at]!), grid.most[at]!)
-      levels[at] = level
-      error[i] = level * grid.step[at]! - target
-      for (let j = 0, from = i * length; j < i; j++) owed[j]! += error[i]! * lower[from + j]!
-    }
+  const owed = new Float64Array(TOGETHER * length)
+  for (let first = 0; first < outputs; first += TOGETHER) {
+    const rows = Math.min(TOGETHER, outputs - first)
+    owed.fill(0)
+    for (let i = length - 1; i >= 0; i--)
+      for (let r = 0; r < rows; r++) {
+        const o = first + r
+        const at = o * length + i
+        const target = grid.weight[at]! - move.data[i * outputs + o]!
+        const wanted = (target - owed[r * length + i]! / lower[i * length + i]!) / grid.step[at]!
+        const level = Math.min(Math.max(Math.round(wanted), grid.least[at]!), grid.most[at]!)
+        levels[at] = level
+        // What this error asks of the elements before it.
+        addMultiple(owed, r * length, level * grid.step[at]! - target, lower, i * length, i)
+      }
   }
   return levels
 }

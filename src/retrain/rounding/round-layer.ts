@@ -1,6 +1,7 @@
 /** Rounding one layer from sampled rows. */
 import type { Site } from '../../compress/index.ts'
 import { createRandom, type TaskOptions } from '../../core/index.ts'
+import type { MatrixEngine } from '../../decompose/index.ts'
 import type { Model } from '../../graph/index.ts'
 import { type LayerProblem, layerProblem } from './layer-problem.ts'
 import { learnUnit } from './learn.ts'
@@ -49,21 +50,22 @@ export async function roundLayer(
     options.method === 'adaround'
       ? await roundByGradients(task, rows, model, options, context)
       : await roundByMoments(problem, context)
-  return { levels, outcome: outcomeOf(site.name, problem, nearest, levels) }
+  return { levels, outcome: await outcomeOf(context.matrices, site.name, problem, nearest, levels) }
 }
 
 /** What a layer's rounding does to its output. */
-export function outcomeOf(
+async function outcomeOf(
+  matrices: MatrixEngine,
   node: string,
   { groups, power, floor }: LayerProblem,
   nearest: Float64Array,
   levels: Float64Array,
-): RoundedLayer {
-  const errorOf = (chosen: Float64Array): number => {
+): Promise<RoundedLayer> {
+  const errorOf = async (chosen: Float64Array): Promise<number> => {
     let loss = floor
     let at = 0
     for (const group of groups) {
-      loss += quadraticLoss(group, chosen.subarray(at, at + group.grid.weight.length))
+      loss += await quadraticLoss(matrices, group, chosen.subarray(at, at + group.grid.weight.length))
       at += group.grid.weight.length
     }
     return power > 0 ? Math.sqrt(Math.max(loss, 0) / power) : 0
@@ -71,7 +73,7 @@ export function outcomeOf(
   const changed = levels.reduce((count, level, i) => count + (level === nearest[i] ? 0 : 1), 0)
   return {
     node,
-    outputError: { nearest: errorOf(nearest), rounded: errorOf(levels) },
+    outputError: { nearest: await errorOf(nearest), rounded: await errorOf(levels) },
     changed: changed / Math.max(levels.length, 1),
   }
 }
@@ -80,16 +82,20 @@ async function roundByMoments({ groups }: LayerProblem, { matrices }: RoundingCo
   const parts: Float64Array[] = []
   for (const group of groups) {
     const sequence = await roundInSequence(matrices, group, DAMPING)
-    descendCoordinates(group, sequence, REACH)
+    await descendCoordinates(matrices, group, sequence, REACH)
     if (group.length > LONGEST_PAIRED) {
       parts.push(sequence)
       continue
     }
     // Another start is tried where that takes seconds, not minutes.
     const near = nearestLevels(group.grid)
-    descendCoordinates(group, near, REACH)
-    const best = quadraticLoss(group, near) < quadraticLoss(group, sequence) ? near : sequence
-    descendPairs(group, best, REACH)
+    await descendCoordinates(matrices, group, near, REACH)
+    const [ofNear, ofSequence] = [
+      await quadraticLoss(matrices, group, near),
+      await quadraticLoss(matrices, group, sequence),
+    ]
+    const best = ofNear < ofSequence ? near : sequence
+    await descendPairs(matrices, group, best, REACH)
     parts.push(best)
   }
   const levels = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0))
