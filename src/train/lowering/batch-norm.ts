@@ -5,6 +5,7 @@ import { sizeOf } from '../../tensor/index.ts'
 import { fused, sumsOfProducts } from './convolutions.ts'
 import type { DeferredGradient } from './deferred-rules.ts'
 import type { Fusion, Layouts } from './layouts.ts'
+import { readersOf } from './readers.ts'
 
 /** `x · factor + offset (+ sum)` per channel, in one pass over the pictures. @param factor, offset `[C]`. */
 function affine(layouts: Layouts, x: string, factor: string, offset: string | undefined, fusion: Fusion): string {
@@ -72,13 +73,7 @@ export function shiftsOf(
   nearMeans: ReadonlyMap<string, string>,
 ): ReadonlyMap<string, string> {
   const producers = new Map(nodes.flatMap((node) => node.outputs.map((name) => [name, node] as const)))
-  const readers = new Map<string, Node[]>()
-  for (const node of nodes)
-    for (const name of new Set(node.inputs)) {
-      const list = readers.get(name)
-      if (list) list.push(node)
-      else readers.set(name, [node])
-    }
+  const readers = readersOf(nodes)
   const shifts = new Map<string, string>()
   for (const norm of nodes) {
     const near = nearMeans.get(norm.name)

@@ -2,6 +2,7 @@
 import type { Node } from '../../graph/index.ts'
 import type { StoredOrder } from '../stored.ts'
 import type { DeferredGradient } from './deferred-rules.ts'
+import { readersOf } from './readers.ts'
 
 /** `[K, C, h, w]` as `[K, h·w, C]`: what blocked convolutions and weight gradients by a convolution read and write. */
 export function tapsSecond([out, into, ...kernel]: readonly number[]): StoredOrder {
@@ -26,13 +27,7 @@ export function ownConvolutions(
   deferred: (node: Node) => DeferredGradient | undefined,
   parameters: ReadonlyMap<string, string>,
 ): ReadonlyMap<string, Node> {
-  const readers = new Map<string, Node[]>()
-  for (const node of nodes)
-    for (const name of new Set(node.inputs)) {
-      const list = readers.get(name)
-      if (list) list.push(node)
-      else readers.set(name, [node])
-    }
+  const readers = readersOf(nodes)
   const own = new Map<string, Node>()
   for (const [name, gradient] of parameters) {
     const [forward, backward, ...more] = readers.get(name) ?? []
